@@ -1,0 +1,318 @@
+"""The store: where outputs lie, and the one commit that makes them exist.
+
+    <store>/<stage kind>/<fingerprint>/attempts/<attempt>/output/…         written freely, by one attempt
+    <store>/<stage kind>/<fingerprint>/attempts/<attempt>/checkpoints/…    what a killed attempt resumes from
+    <store>/<stage kind>/<fingerprint>/outcome.json                        created only if absent
+    <store>/<stage kind>/<fingerprint>/outcome-1.json, …                   created by a retry of what had failed
+
+An attempt exists for readers once an outcome names it, and an outcome is created in one operation that fails when
+it is there already (`obstore`, mode "create": a hard link on disk, a conditional put on S3). Nothing is ever
+overwritten: a retry adds the next outcome, and the last one decides. Killed before that operation, an attempt never
+was; killed after it, the stage is finished.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore
+
+from stars.stage import Stage, encode, fingerprint, kind
+
+Status = Literal["finished", "diverged", "oom", "stopped"]
+OUTCOME_SCHEMA = 1
+
+
+class StoreError(Exception):
+    """The store cannot be used, or what it holds is damaged; the message names the place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file of an output: its path below the output folder, size in bytes and SHA-256."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a stage ended, once and for all.
+
+    Attributes:
+        status: `finished`, `diverged` (non-finite loss), `oom` (out of memory) or `stopped` (cut short).
+        reason: why, in words; empty when finished.
+        horizon: the optimiser steps done when `stopped` or `diverged`, otherwise None.
+        attempt: the attempt whose files these are.
+        value: the stage's canonical form; rebuilds the exact experiment.
+        inputs: SHA-256 of the outcome document of every stage that was read, by input name.
+        files: the output, every file with size and hash.
+        measured: seconds, device, number of workers, threads, code and library versions, when it finished.
+    """
+
+    status: Status
+    reason: str = ""
+    horizon: int | None = None
+    attempt: str
+    value: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    files: tuple[File, ...]
+    measured: Mapping[str, Any]
+    schema: int = OUTCOME_SCHEMA
+
+    def document(self) -> bytes:
+        """The bytes of `outcome.json`."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1, allow_nan=False).encode()
+
+    def digest(self) -> str:
+        """SHA-256 of the document: what readers of this stage record."""
+        return hashlib.sha256(self.document()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try at a stage: a name of its own and two folders that nobody else writes to."""
+
+    stage: Stage
+    name: str
+    folder: Path
+    number: int = field(default=0)
+
+    @property
+    def output(self) -> Path:
+        """Where the stage writes."""
+        return self.folder / "output"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where a training loop saves its state."""
+        return self.folder / "checkpoints"
+
+
+def default_location() -> Path:
+    """`$STARS_STORE`, else `~/.stars/store`: never relative to a working directory, which a job may not keep."""
+    given = os.environ.get("STARS_STORE", "")
+    return Path(given).expanduser().absolute() if given else Path.home() / ".stars" / "store"
+
+
+class Store:
+    """A folder on a disk that every worker sees."""
+
+    def __init__(self, location: Path | str, *, read_only: bool = False) -> None:
+        """Open, or create.
+
+        Args:
+            location: the folder.
+            read_only: write nothing, not even to try; the folder must exist.
+
+        Raises:
+            StoreError: the place cannot be written, or cannot create only if absent; with `read_only`, is not there.
+        """
+        self.location = Path(location).expanduser().absolute()
+        self._read_only = read_only
+        self._verified: set[str] = set()
+        if read_only:
+            if not self.location.is_dir():
+                raise StoreError(f"store {self.location}: not there")
+            return
+        try:
+            self.location.mkdir(parents=True, exist_ok=True)
+            self._objects = LocalStore(self.location)
+            self._probe()
+        except (OSError, BaseError) as problem:
+            raise StoreError(f"store {self.location}: cannot be written ({problem})") from problem
+
+    def _probe(self) -> None:
+        """Create-if-absent must refuse the second time: without that, two drivers could overwrite each other."""
+        key = f"probe/{uuid.uuid4().hex}"
+        if not self.create(key, b"first") or self.create(key, b"second") or self.read(key) != b"first":
+            raise StoreError(f"store {self.location}: does not refuse to overwrite; use another place")
+        obstore.delete(self._objects, key)
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write `key` unless it exists, in one operation. Returns whether this call wrote it; durable on return."""
+        if self._read_only:
+            raise StoreError(f"store {self.location}: opened for reading only")
+        try:
+            obstore.put(self._objects, key, content, mode="create")
+        except AlreadyExistsError:
+            return False
+        path = self.location / key
+        _flush(path)
+        _flush(path.parent)
+        return True
+
+    def read(self, key: str) -> bytes:
+        """The bytes at `key`. Raises FileNotFoundError."""
+        return (self.location / key).read_bytes()
+
+    def keys(self, prefix: str, suffix: str) -> Iterator[str]:
+        """Every key in the folder `prefix` that ends in `suffix`, sorted."""
+        folder = self.location / prefix
+        if folder.is_dir():
+            yield from sorted(f"{prefix}/{p.name}" for p in folder.iterdir() if p.name.endswith(suffix))
+
+    def outcome(self, stage: Stage) -> Outcome | None:
+        """The last outcome of the stage, or None when it has none."""
+        return self.last_outcome(kind(stage), fingerprint(stage))[0]
+
+    def last_outcome(self, stage_kind: str, stage_fingerprint: str) -> tuple[Outcome | None, int]:
+        """The last outcome and how many there are. Raises StoreError naming a document that cannot be read."""
+        last, number = None, 0
+        while True:
+            path = self.location / _outcome_key(stage_kind, stage_fingerprint, number)
+            try:
+                document = path.read_bytes()
+            except FileNotFoundError:
+                return last, number
+            last, number = _parse(document, path), number + 1
+
+    def finished(self, stage: Stage) -> bool:
+        """Whether the stage's output can be read."""
+        last = self.outcome(stage)
+        return last is not None and last.status == "finished"
+
+    def output(self, stage: Stage) -> Path:
+        """The folder of a finished stage, every file checked against size and hash (once per process).
+
+        Raises:
+            StoreError: the stage is not finished, or a file is missing or differs; names the file.
+        """
+        last = self.outcome(stage)
+        if last is None or last.status != "finished":
+            raise StoreError(f"{kind(stage)} {fingerprint(stage)[:12]} is {last.status if last else 'not there'}")
+        folder = self._home(stage) / "attempts" / last.attempt / "output"
+        if last.attempt not in self._verified:
+            for file in last.files:
+                verify(folder, file)
+            self._verified.add(last.attempt)
+        return folder
+
+    def begin(self, stage: Stage, name: str | None = None) -> Attempt:
+        """A new attempt with empty folders; with `name`, another worker's view of the attempt so called."""
+        last, number = self.last_outcome(kind(stage), fingerprint(stage))
+        if last is not None and last.status == "finished":
+            # Nothing comes after a finished outcome: this attempt can only lose to it.
+            number -= 1
+        attempt_name = name or uuid.uuid4().hex
+        attempt = Attempt(
+            stage=stage, name=attempt_name, folder=self._home(stage) / "attempts" / attempt_name, number=number
+        )
+        attempt.output.mkdir(parents=True, exist_ok=name is not None)
+        attempt.checkpoints.mkdir(exist_ok=True)
+        return attempt
+
+    def checkpoints(self, stage: Stage) -> list[Path]:
+        """The checkpoints of every attempt at the stage, latest step first."""
+        found = (self._home(stage) / "attempts").glob("*/checkpoints/*.safetensors")
+        return sorted(found, key=lambda path: (path.name, path.parent.parent.name), reverse=True)
+
+    def stages(self) -> Iterator[tuple[str, str]]:
+        """Kind and fingerprint of everything that has been begun or finished here."""
+        for folder in sorted(self.location.glob("*/*/attempts")):
+            yield folder.parent.parent.name, folder.parent.name
+
+    def verify(self, stage_kind: str, stage_fingerprint: str) -> bool:
+        """Check a finished stage's files; whether there was something to check. Raises StoreError naming the file."""
+        last, _ = self.last_outcome(stage_kind, stage_fingerprint)
+        if last is None or last.status != "finished":
+            return False
+        folder = self.location / stage_kind / stage_fingerprint / "attempts" / last.attempt / "output"
+        for file in last.files:
+            verify(folder, file)
+        return True
+
+    def commit(
+        self,
+        attempt: Attempt,
+        *,
+        status: Status = "finished",
+        reason: str = "",
+        horizon: int | None = None,
+        inputs: Mapping[str, str],
+        measured: Mapping[str, Any],
+    ) -> Outcome:
+        """Make the attempt the outcome of its stage, unless another got there first; returns the one that counts."""
+        files = tuple(_describe(attempt.output)) if status == "finished" else ()
+        outcome = Outcome(
+            status=status,
+            reason=reason,
+            horizon=horizon,
+            attempt=attempt.name,
+            value=encode(attempt.stage),
+            inputs=dict(inputs),
+            files=files,
+            measured={**measured, "finished": datetime.now(UTC).isoformat(timespec="seconds")},
+        )
+        key = _outcome_key(kind(attempt.stage), fingerprint(attempt.stage), attempt.number)
+        if not self.create(key, outcome.document()):
+            # Lost to another attempt, or an earlier call of ours succeeded and its answer was lost: the file tells.
+            outcome = _parse(self.read(key), self.location / key)
+        if status == "finished":
+            shutil.rmtree(attempt.checkpoints, ignore_errors=True)
+        return outcome
+
+    def _home(self, stage: Stage) -> Path:
+        return self.location / kind(stage) / fingerprint(stage)
+
+
+def verify(folder: Path, file: File) -> None:
+    """Compare one file with its record. Raises StoreError naming it."""
+    path = folder / file.path
+    if not path.is_file():
+        raise StoreError(f"{path}: missing; its outcome records {file.size} bytes")
+    if path.stat().st_size != file.size:
+        raise StoreError(f"{path}: {path.stat().st_size} bytes; its outcome records {file.size}")
+    if sha256(path) != file.sha256:
+        raise StoreError(f"{path}: damaged; its content no longer has the SHA-256 that its outcome records")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _describe(folder: Path) -> Iterator[File]:
+    """Every file below the folder, flushed to disk, with size and hash."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            _flush(path)
+            yield File(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=sha256(path))
+        else:
+            _flush(path)
+    _flush(folder)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _outcome_key(stage_kind: str, stage_fingerprint: str, number: int) -> str:
+    name = "outcome.json" if number == 0 else f"outcome-{number}.json"
+    return f"{stage_kind}/{stage_fingerprint}/{name}"
+
+
+def _parse(document: bytes, path: Path) -> Outcome:
+    try:
+        content = json.loads(document)
+        if content["schema"] != OUTCOME_SCHEMA or content["status"] not in get_args(Status):
+            raise ValueError(f"schema {content['schema']}, status {content['status']}")
+        content["files"] = tuple(File(**file) for file in content["files"])
+        return Outcome(**content)
+    except (ValueError, KeyError, TypeError) as problem:
+        raise StoreError(f"{path}: not an outcome this version reads ({problem})") from problem
