@@ -1,0 +1,18 @@
+"""What every test shares."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Bits depend on the number of threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test may touch the store of the person who runs it."""
+    monkeypatch.setenv("STARS_STORE", str(tmp_path / "store"))

@@ -1,0 +1,156 @@
+"""Protocols and labels: which rows are trained on, in which order, and what is refused."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stars.data.dataset import describe, split
+from stars.data.ntu import parse_name
+from stars.data.packed import Packed
+from stars.data.packing import Packer
+from stars.data.protocols import GROUPED_BY, TRAIN_SUBJECTS, rows
+from stars.stage import decode, encode, fingerprint
+
+
+def store(folder: Path, names: Sequence[str], *, nan_in: Sequence[str] = ()) -> Packed:
+    """A store of these samples, all of them alike but for NaN."""
+    with Packer(folder / "store", name="toy", source="tests") as packer:
+        for name in sorted(names):
+            sequence = np.ones((2, 1, 25, 3), np.float32)
+            if name in nan_in:
+                sequence[1, 0, 3] = np.nan
+            packer.append(name, parse_name(name), sequence)
+        packer.finish()
+    return Packed.open(folder / "store")
+
+
+def names_of(**columns: Sequence[int]) -> list[str]:
+    """All combinations; what is not given is 1."""
+    combinations: list[dict[str, int]] = [{}]
+    for column in ("setup", "camera", "subject", "replication", "action"):
+        combinations = [{**c, column: value} for c in combinations for value in columns.get(column, [1])]
+    return [
+        f"S{c['setup']:03d}C{c['camera']:03d}P{c['subject']:03d}R{c['replication']:03d}A{c['action']:03d}"
+        for c in combinations
+    ]
+
+
+def test_lists_have_the_published_sizes() -> None:
+    assert len(TRAIN_SUBJECTS) == 53
+    assert len([subject for subject in TRAIN_SUBJECTS if subject <= 40]) == 20
+    assert max(TRAIN_SUBJECTS) == 103
+
+
+def test_cross_subject_rows_stand_subject_by_subject(tmp_path: Path) -> None:
+    packed = store(tmp_path, names_of(setup=[1, 2], subject=[3, 1, 45, 41, 2], action=[1, 2]))
+    parts = split(describe(packed), packed)
+    subjects = packed.column("subject")
+    assert subjects[parts.train].tolist() == [1] * 4 + [2] * 4 + [45] * 4
+    assert subjects[parts.test].tolist() == [3] * 4 + [41] * 4
+    for part in (parts.train, parts.test):
+        assert part.dtype == np.int64
+        for subject in set(subjects[part].tolist()):
+            names = [packed.names[row] for row in part if subjects[row] == subject]
+            assert names == sorted(names)
+
+
+def test_cross_view_rows_stand_camera_by_camera(tmp_path: Path) -> None:
+    packed = store(tmp_path, names_of(setup=[1, 2], camera=[1, 2, 3]))
+    parts = split(describe(packed, protocol="XView"), packed)
+    assert packed.column("camera")[parts.train].tolist() == [2, 2, 3, 3]
+    assert packed.column("camera")[parts.test].tolist() == [1, 1]
+
+
+def test_cross_setup_rows_stand_setup_by_setup(tmp_path: Path) -> None:
+    packed = store(tmp_path, names_of(setup=[4, 1, 2, 3], subject=[1, 2]))
+    parts = split(describe(packed, protocol="XSet"), packed)
+    assert packed.column("setup")[parts.train].tolist() == [2, 2, 4, 4]
+    assert packed.column("setup")[parts.test].tolist() == [1, 1, 3, 3]
+
+
+@pytest.mark.parametrize("protocol", GROUPED_BY)
+def test_every_row_is_in_one_part(protocol: Any) -> None:
+    groups = np.random.default_rng(0).integers(1, 4, size=50)
+    train, test = rows(protocol, groups)
+    assert sorted([*train.tolist(), *test.tolist()]) == list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("rule", "class_names"),
+    [
+        ("action", ("A007", "A060")),
+        ("action-setup", ("A007S001", "A007S002", "A060S001", "A060S002")),
+        ("action-replication", ("A007R001", "A060R001")),
+    ],
+)
+def test_labels_number_the_classes_that_occur(tmp_path: Path, rule: Any, class_names: tuple[str, ...]) -> None:
+    packed = store(tmp_path, names_of(setup=[1, 2], subject=[1, 3], action=[60, 7]))
+    parts = split(describe(packed, label_rule=rule), packed)
+    assert parts.class_names == class_names
+    assert parts.num_classes == len(class_names)
+    assert parts.labels.dtype == np.int64
+    for name, label in zip(packed.names, parts.labels, strict=True):
+        labels = parse_name(name)
+        assert class_names[label].startswith(f"A{labels.action:03d}")
+        assert rule != "action-setup" or class_names[label].endswith(f"S{labels.setup:03d}")
+
+
+def test_the_value_says_which_content(tmp_path: Path) -> None:
+    packed = store(tmp_path, names_of(subject=[1, 3]))
+    data = describe(packed)
+    assert (data.name, data.content, data.joints) == ("toy", packed.manifest.content, 25)
+    assert decode(encode(data)) == data
+    assert fingerprint(describe(packed, "other", protocol="XView")) != fingerprint(data)
+    other = store(tmp_path / "other", names_of(subject=[1, 4]))
+    with pytest.raises(ValueError, match=r"Data.content is '.*'; allowed: '.*', that of"):
+        split(data, other)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("name", "", "Data.name is ''"),
+        ("content", "abc", "Data.content is 'abc'; allowed: 64 hex"),
+        ("joints", 0, "Data.joints is 0"),
+        ("protocol", "XSubject", "Data.protocol is 'XSubject'; allowed: 'XSub', 'XView', 'XSet'"),
+        ("label_rule", "subject", "Data.label_rule is 'subject'"),
+        ("coordinates_missing", "keep", "Data.coordinates_missing is 'keep'"),
+    ],
+)
+def test_impossible_values_are_refused(tmp_path: Path, field: str, value: Any, message: str) -> None:
+    document = encode(describe(store(tmp_path, names_of(subject=[1, 3]))))
+    with pytest.raises(ValueError, match=message):
+        decode({**document, "coordinates_missing": "refuse", field: value})
+
+
+@pytest.mark.parametrize(
+    ("names", "protocol", "message"),
+    [
+        (names_of(subject=[1, 2]), "XSub", "the subjects 1, 2, which gives no test sample"),
+        (names_of(subject=[3, 6]), "XSub", "the subjects 3, 6, which gives no training sample"),
+        (names_of(camera=[1]), "XView", "the cameras 1, which gives no training sample"),
+        (names_of(camera=[1, 2, 4]), "XView", "there is a camera 4; allowed: cameras 1, 2, 3"),
+        (names_of(setup=[2, 4]), "XSet", "the setups 2, 4, which gives no test sample"),
+        (
+            [*names_of(subject=[1, 3]), *names_of(subject=[3], action=[9, 8])],
+            "XSub",
+            "2 of 3 classes have no training sample: A008, A009",
+        ),
+        ([*names_of(subject=[1, 3]), *names_of(subject=[1], action=[9])], "XSub", "no test sample: A009"),
+    ],
+)
+def test_parts_that_cannot_work_are_refused(tmp_path: Path, names: list[str], protocol: Any, message: str) -> None:
+    packed = store(tmp_path, names)
+    with pytest.raises(ValueError, match=message):
+        split(describe(packed, protocol=protocol), packed)
+
+
+def test_nan_is_refused_or_accepted_as_the_value_says(tmp_path: Path) -> None:
+    names = names_of(subject=[1, 3], action=[1, 2])
+    packed = store(tmp_path, names, nan_in=names[1:3])
+    with pytest.raises(ValueError, match=f"has 6 NaN coordinates in 2 of 4 samples, the first in {names[1]}"):
+        split(describe(packed), packed)
+    assert len(split(describe(packed, coordinates_missing="zero"), packed).train) == 2
