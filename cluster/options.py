@@ -1,0 +1,88 @@
+"""The command line that every sweep shares."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from stars.sweep import AxisValue, Sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a sweep runs on, and how."""
+
+    data: str = "synthetic"
+    """`synthetic` (embedded, made on first use) or a folder written by `python -m stars prepare`."""
+    protocol: Literal["XSub", "XView", "XSet"] = "XSub"
+    """How training and test are split: by subject, by camera, by setup."""
+    label_rule: Literal["action", "action-setup"] = "action"
+    """What a class is: the action, or the action in a setup."""
+    nan: Literal["refuse", "zero"] = "refuse"
+    """What becomes of missing (NaN) coordinates: refuse such data, or read them as zero."""
+    recipe: Literal["auto", "paper", "published", "small"] = "auto"
+    """Base values: the paper's text, the released code, or small; auto is small below 5,000 training sequences."""
+    store: Path | None = None
+    """Where everything is kept. Default: $STARS_STORE, else ~/.stars/store."""
+    seeds: int | None = None
+    """Number of seeds, 0 to n-1. Default: the sweep's own."""
+    reseed_pretraining: bool = False
+    """Let a seed reseed stage 1 too. Default: one stage 1 for all seeds."""
+    set: tuple[str, ...] = ()
+    """Other values on an axis, as AXIS=VALUE,VALUE,…; may be given several times."""
+    plan: bool = False
+    """Print what would run, and stop."""
+    workers: int = 1
+    """Workers of every TorchTrainer; they share a batch and change no number."""
+    trainer: Literal["auto", "tune", "ray"] = "auto"
+    """Where stages are trained. ray: as TorchTrainers; tune: in the trial's own process; auto: stage 1 as a
+    TorchTrainer, and stage 2 too on GPUs or with several workers."""
+    retry: bool = False
+    """Run again what has diverged or ran out of memory."""
+
+    def changes(self, sweep: Sweep) -> dict[str, Sequence[AxisValue]]:
+        """Values by axis, from `--set` and `--seeds`. Raises ValueError for text that is no such list."""
+        found: dict[str, Sequence[AxisValue]] = {}
+        for item in self.set:
+            name, equals, values = item.partition("=")
+            if not equals or not values:
+                raise ValueError(f"--set is {item!r}; allowed: AXIS=VALUE,VALUE,…")
+            if name in found:
+                raise ValueError(f"--set gives {name} twice; allowed: once, as {name}=VALUE,VALUE,…")
+            found[name] = [_read(name, text, sweep) for text in values.split(",")]
+        if self.seeds is not None:
+            if self.seeds < 1 or "seed" in found or "seed" not in sweep.axes:
+                raise ValueError(f"--seeds is {self.seeds}; allowed: 1 or more, and not together with --set seed=…")
+            found["seed"] = range(self.seeds)
+        return found
+
+
+def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Options:
+    """Read the command line; exits with status 2 on an unknown or malformed option."""
+    axes = "\n".join(f"  {name}: {', '.join(map(str, values))}" for name, values in sweep.axes.items())
+    description = (
+        f"{sweep.title}\n\nReproduces {sweep.paper}. Runs what is missing, prints the table, and says where the "
+        f"Parquet, the figure and the log are; typed again, it redoes nothing.\n\nAxes (change with --set):\n{axes}"
+    )
+    prog = f"python {Path(sys.argv[0]).parent.name}/{Path(sys.argv[0]).name}"
+    config = (tyro.conf.UseAppendAction, tyro.conf.FlagConversionOff)
+    options: Options = tyro.cli(
+        Annotated[Options, tyro.conf.configure(*config[:1])], prog=prog, description=description, args=arguments
+    )
+    return options
+
+
+def _read(name: str, text: str, sweep: Sweep) -> AxisValue:
+    """A value of the axis's own type."""
+    if name not in sweep.axes:
+        raise ValueError(f"--set names axis {name!r}; {sweep.name} has {', '.join(sweep.axes)}")
+    cls = type(next(iter(sweep.axes[name])))
+    try:
+        if cls is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return cls(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"--set {name} has {text!r}; allowed: values like {list(sweep.axes[name])[:3]}") from None

@@ -1,0 +1,145 @@
+"""The driver of every sweep: plan, run what is missing on Ray, print the table."""
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+from rich.console import Console
+
+from analysis.figure import draw, info
+from analysis.load import load
+from analysis.table import summary, to_rich
+from cluster.options import Options, parse
+from cluster.plan import show_plan
+from stars.data.dataset import describe, split
+from stars.data.packed import Packed
+from stars.data.source import locate
+from stars.execute import missing, republish
+from stars.recipes import RECIPES, Recipe
+from stars.store import Store, StoreError, default_location
+from stars.sweep import Point, Sweep, plan_table, points, write_plan
+
+_SMALL_DATA = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A sweep bound to what the command line chose."""
+
+    sweep: Sweep
+    recipe: Recipe
+    points: Sequence[Point]
+    store: Store
+    dataset: Path
+    options: Options
+
+
+def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> None:
+    """Run a sweep from the command line. Exits with 0 when every point is finished, 1 when not, 2 on bad input."""
+    options = parse(sweep, arguments)
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    try:
+        run = bind(sweep, options, console)
+    except (ValueError, StoreError) as problem:
+        print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - the edge
+        sys.exit(2)
+    if options.plan:
+        show_plan(console, run.sweep, run.points, run.store, os.cpu_count() or 1)
+        return
+    sys.exit(carry_out(run, console))
+
+
+def bind(sweep: Sweep, options: Options, console: Console) -> Run:
+    """Check the command line against the data, before anything runs. Raises ValueError or StoreError."""
+    sweep = sweep.widened(options.changes(sweep))
+    if options.workers < 1:
+        raise ValueError(f"--workers is {options.workers}; allowed: 1 or more")
+    if options.workers > 1 and options.trainer == "tune":
+        raise ValueError(f"--workers is {options.workers} with --trainer tune; allowed: 1, or another trainer")
+    store = Store(options.store or default_location())
+    dataset = _locate(options, store, console)
+    packed = Packed.open(dataset)
+    data = describe(packed, label_rule=options.label_rule, protocol=options.protocol)
+    data = replace(data, coordinates_missing=options.nan)
+    parts = split(data, packed)
+    name = options.recipe
+    if name == "auto":
+        name = "small" if len(parts.train) < _SMALL_DATA else "paper"
+    recipe = replace(RECIPES[name](data), reseed_pretraining=options.reseed_pretraining)
+    for stage in (recipe.stage1, recipe.stage2):
+        if stage.batch_size > len(parts.train) or stage.batch_size % options.workers:
+            raise ValueError(
+                f"--workers is {options.workers} with {len(parts.train)} training sequences; allowed: a divisor of the "
+                f"batch of {stage.batch_size}, and at least one batch of sequences"
+            )
+    return Run(sweep=sweep, recipe=recipe, points=points(sweep, recipe), store=store, dataset=dataset, options=options)
+
+
+def carry_out(run: Run, console: Console) -> int:
+    """Write the plan, run what is missing, show the results. Returns the exit status."""
+    store, sweep = run.store, run.sweep
+    plan = plan_table(sweep, run.recipe, run.points)
+    plan_key = write_plan(store, plan)
+    log_file = _open_log(store, sweep)
+    targets = [point.stage for point in run.points]
+    todo = missing(targets, store)
+    if todo:
+        from cluster.drive import drive  # Ray is started only when something is to run.
+
+        drive(
+            run.points,
+            store=store,
+            datasets={run.recipe.data.content: run.dataset},
+            recipe=run.recipe.name,
+            options=run.options,
+            console=console,
+        )
+    else:
+        console.print("everything is finished already; nothing to run", highlight=False)
+    for stage in targets:
+        republish(stage, store)
+    unfinished = missing(targets, store)
+    _show(run, plan, console)
+    console.print(f"plan     {store.location / plan_key}", highlight=False)
+    console.print(f"log      {log_file}", highlight=False)
+    if unfinished:
+        console.print(f"[red]{len(unfinished)} stages are not finished; type the command again to go on[/red]")
+    return 1 if unfinished else 0
+
+
+def _show(run: Run, plan: pa.Table, console: Console) -> None:
+    """The table, the figure, and where everything lies."""
+    store, sweep, context = run.store, run.sweep, run.recipe.context()
+    frame = load(store, sweep.name, plan=plan)
+    rows = summary(frame, sweep=sweep.name, metric=sweep.metric, k=sweep.neighbours, context=context)
+    console.print(to_rich(rows, title=f"{sweep.paper}: {sweep.title}"))
+    axis = next(name for name in sweep.axes if name != "seed")
+    figure = store.location / "figures" / f"{sweep.name}-{run.recipe.name}-{run.recipe.data.content[:8]}.png"
+    figure.parent.mkdir(exist_ok=True)
+    draw(info(rows, axis), figure, title=sweep.title)
+    console.print(f"results  {store.location / 'results'}", highlight=False)
+    console.print(f"figure   {figure}", highlight=False)
+
+
+def _locate(options: Options, store: Store, console: Console) -> Path:
+    """The packed data set; making the synthetic one shows its progress."""
+    with console.status("preparing data") if console.is_terminal else contextlib.nullcontext():
+        return locate(options.data, store, num_processes=os.cpu_count() or 1)
+
+
+def _open_log(store: Store, sweep: Sweep) -> Path:
+    folder = store.location / "logs"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{sweep.name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.log"
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("stars")
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    return path

@@ -1,0 +1,58 @@
+"""One Ray session: a quiet local cluster, or the cluster that `RAY_ADDRESS` names."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+
+# Ray reads these when it is imported, here and in every worker.
+for _name, _value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "RAY_TQDM": "0",
+}.items():
+    os.environ.setdefault(_name, _value)
+if "RAY_ADDRESS" not in os.environ:
+    # A cluster of our own: nobody without this token may submit work to it.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+import ray  # noqa: E402
+
+_OBJECT_STORE_BYTES = 128 * 2**20
+
+
+@contextlib.contextmanager
+def session() -> Iterator[None]:
+    """Connect where `RAY_ADDRESS` says, else start a local cluster and stop it at the end; joins a running session."""
+    if ray.is_initialized():
+        yield
+        return
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(log_to_driver=False, logging_level="error")
+    else:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            object_store_memory=_OBJECT_STORE_BYTES,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def num_cpus() -> int:
+    """Processors of the cluster as it is now."""
+    return int(ray.cluster_resources().get("CPU", 1))
+
+
+def num_gpus() -> int:
+    """GPUs of the cluster as it is now."""
+    return int(ray.cluster_resources().get("GPU", 0))

@@ -1,0 +1,138 @@
+"""The command line of the method: prepare recordings, make synthetic ones, look after the store.
+
+    python -m stars prepare ntu-folder --raw DIR --out STORE
+    python -m stars synthesize --out DIR
+    python -m stars store ls
+    python -m stars store verify
+
+Sweeps have commands of their own: `python sweeps/lr_decay.py --help`.
+"""
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from tyro.extras import SubcommandApp
+
+from stars.data.packed import Packed
+from stars.data.prepare import prepare_folder
+from stars.data.synthetic import Synthetic, write
+from stars.store import Store, StoreError, default_location
+
+_CONSOLE = Console(soft_wrap=not sys.stdout.isatty())
+
+
+def prepare_ntu_folder(
+    raw: Path, out: Path, name: str | None = None, strict: bool = False, processes: int | None = None
+) -> None:
+    """Pack a folder of NTU RGB+D `.skeleton` files into one memory-mapped store.
+
+    Files that cannot be read are listed with line and reason in OUT/rejected.parquet, and the rest is prepared.
+
+    Args:
+        raw: folder with the files, searched in all its subfolders.
+        out: the store to write; must not exist.
+        name: what the data set is called in results. Default: the name of the raw folder.
+        strict: stop at the first file that cannot be read.
+        processes: how many read at once. Default: one a processor.
+    """
+    with Progress(console=_CONSOLE, disable=not _CONSOLE.is_terminal, transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        manifest = prepare_folder(
+            raw,
+            out,
+            name=name,
+            strict=strict,
+            num_processes=processes or os.cpu_count() or 1,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    rejected = manifest.num_rejected
+    _CONSOLE.print(f"{manifest.num_samples} sequences in {out}, {rejected} rejected", highlight=False)
+    if rejected:
+        _CONSOLE.print(f"what was rejected, with line and reason: {out / 'rejected.parquet'}", highlight=False)
+
+
+def synthesize(out: Path, source: tyro.conf.OmitArgPrefixes[Synthetic] | None = None) -> None:
+    """Write the embedded synthetic recordings as genuine NTU RGB+D `.skeleton` text.
+
+    Args:
+        out: folder for the files.
+        source: how many, of what, and how hard.
+    """
+    count = write(source or Synthetic(), out)
+    _CONSOLE.print(f"{count} recordings in {out}", highlight=False)
+
+
+def store_ls(store: Path | None = None) -> None:
+    """List what the store holds: stages by kind and how they ended.
+
+    Args:
+        store: the store. Default: $STARS_STORE, else ~/.stars/store.
+    """
+    opened = Store(store or default_location())
+    counts = Counter(
+        (stage_kind, outcome.status if (outcome := opened.last_outcome(stage_kind, name)[0]) else "unfinished")
+        for stage_kind, name in opened.stages()
+    )
+    table = Table(title=str(opened.location))
+    for column in ("stage", "ended", "count"):
+        table.add_column(column)
+    for (stage_kind, status), count in sorted(counts.items()):
+        table.add_row(stage_kind, status, str(count))
+    _CONSOLE.print(table)
+
+
+def store_verify(store: Path | None = None) -> None:
+    """Compare every file of every finished stage with the hash its outcome records; exit status 1 on damage.
+
+    Args:
+        store: the store. Default: $STARS_STORE, else ~/.stars/store.
+    """
+    opened = Store(store or default_location())
+    damaged = 0
+    checked = 0
+    for stage_kind, name in opened.stages():
+        try:
+            checked += opened.verify(stage_kind, name)
+        except StoreError as problem:
+            damaged += 1
+            _CONSOLE.print(f"[red]{problem}[/red]", highlight=False)
+    for folder in sorted((opened.location / "data").glob("*")) if (opened.location / "data").is_dir() else []:
+        try:
+            Packed.open(folder).verify()
+            checked += 1
+        except ValueError as problem:
+            damaged += 1
+            _CONSOLE.print(f"[red]{problem}[/red]", highlight=False)
+    _CONSOLE.print(f"{checked} outputs are sound, {damaged} damaged", highlight=False)
+    sys.exit(1 if damaged else 0)
+
+
+def application() -> SubcommandApp:
+    """The commands as a tree."""
+    top, prepare, store = SubcommandApp(), SubcommandApp(), SubcommandApp()
+    prepare.command(name="ntu-folder")(prepare_ntu_folder)
+    store.command(name="ls")(store_ls)
+    store.command(name="verify")(store_verify)
+    top.command(prepare, name="prepare", help="Pack recordings into one memory-mapped store.")
+    top.command(synthesize)
+    top.command(store, name="store", help="Look after what has been computed.")
+    return top
+
+
+def main() -> None:
+    """Run one command; bad input ends with status 2 and one line."""
+    try:
+        application().cli(prog="python -m stars", description=__doc__)
+    except (ValueError, OSError, StoreError) as problem:
+        print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - the edge
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

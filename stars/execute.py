@@ -1,0 +1,199 @@
+"""Realise a stage: run what is missing of it, each distinct stage once, and commit every outcome.
+
+The core runs a stage by calling it. Executors elsewhere only decide in which process that happens; they all come
+through `perform`.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from stars.data.dataset import Data
+from stars.fit import Diverged, Stopped
+from stars.provenance import code_version, device_name, library_versions
+from stars.results import publish, published
+from stars.runtime import PlainRuntime, Runtime
+from stars.stage import Stage, children, fingerprint, kind, needs
+from stars.store import Attempt, Outcome, Status, Store, StoreError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workplace:
+    """Where stages run: the store, and the packed data sets by their content hash.
+
+    `recipe` is the name that rows carry; it changes no number.
+    """
+
+    store: Store
+    datasets: Mapping[str, Path]
+    recipe: str = ""
+
+
+MakeRuntime = Callable[[Workplace, Attempt], Runtime]
+
+
+def plain(workplace: Workplace, attempt: Attempt) -> Runtime:
+    """This process, on the CPU, silently."""
+    return PlainRuntime(store=workplace.store, attempt=attempt)
+
+
+def realise(target: Stage, workplace: Workplace, make_runtime: MakeRuntime = plain, *, retry: bool = False) -> Outcome:
+    """Run what is missing of `target`, inputs first. Returns its outcome, or that of the input that failed.
+
+    What has failed before is not run again unless `retry`.
+    """
+    store = workplace.store
+    for stage in missing([target], store):
+        last = store.outcome(stage)
+        if last is not None and not retry:
+            return last
+        attempt = store.begin(stage)
+        perform(attempt, workplace, make_runtime(workplace, attempt))
+        outcome = ended(stage, store)
+        if outcome.status != "finished":
+            return outcome
+    republish(target, store)
+    return ended(target, store)
+
+
+def ended(stage: Stage, store: Store) -> Outcome:
+    """The outcome of a stage that has been run. Raises StoreError when there is none."""
+    outcome = store.outcome(stage)
+    if outcome is None:
+        raise StoreError(f"{kind(stage)} {fingerprint(stage)[:12]} left no outcome")
+    return outcome
+
+
+def republish(stage: Stage, store: Store) -> None:
+    """Write the rows of a finished probe whose driver was killed between the outcome and the rows."""
+    outcome = store.outcome(stage)
+    if outcome is not None and outcome.status == "finished" and not published(store, stage):
+        publish(store, stage, outcome, store.output(stage))
+
+
+def perform(attempt: Attempt, workplace: Workplace, runtime: Runtime) -> None:
+    """Run one stage whose inputs exist; worker 0 commits how it ended and publishes its rows.
+
+    Raises:
+        Exception: whatever is no outcome of the experiment but a defect of ours or of the machine; nothing is
+            committed then, and the next run starts from the last checkpoint.
+    """
+    stage, store = attempt.stage, workplace.store
+    status: Status = "finished"
+    reason, horizon = "", None
+    started = time.perf_counter()
+    try:
+        stage.run(inputs(stage, workplace), attempt.output, runtime)
+    except Diverged as problem:
+        status, reason, horizon = "diverged", str(problem), problem.step
+    except Stopped as problem:
+        status, reason, horizon = "stopped", str(problem), problem.step
+    except (torch.OutOfMemoryError, MemoryError) as problem:
+        status, reason = "oom", str(problem) or type(problem).__name__
+        if runtime.world_size > 1:
+            # The other workers still wait in a collective: record the outcome here, then bring the group down.
+            measured = _measured(workplace, runtime, time.perf_counter() - started)
+            store.commit(attempt, status=status, reason=reason, inputs=_read(attempt, store), measured=measured)
+            raise
+    measured = _measured(workplace, runtime, time.perf_counter() - started)
+    runtime.barrier()
+    if runtime.rank == 0:
+        read = _read(attempt, store)
+        store.commit(attempt, status=status, reason=reason, horizon=horizon, inputs=read, measured=measured)
+        republish(stage, store)
+
+
+def inputs(stage: Stage, workplace: Workplace) -> dict[str, Path]:
+    """The folder of every stage and data set in the stage's fields, verified.
+
+    Raises:
+        StoreError: a data set that is not here, or an input that is not finished or damaged.
+    """
+    folders = {name: workplace.store.output(needed) for name, needed in needs(stage).items()}
+    for name, data in children(stage, Data).items():
+        if data.content not in workplace.datasets:
+            raise StoreError(f"data set {data.name} ({data.content[:12]}) is not among the prepared ones given")
+        folders[name] = workplace.datasets[data.content]
+    return folders
+
+
+def missing(targets: Iterable[Stage], store: Store) -> list[Stage]:
+    """The distinct unfinished stages that the targets need, inputs first. Stops at what is finished."""
+    order: dict[Stage, None] = {}
+    seen: set[Stage] = set()
+
+    def visit(stage: Stage) -> None:
+        if stage not in seen:
+            seen.add(stage)
+            if not store.finished(stage):
+                for needed in needs(stage).values():
+                    visit(needed)
+                order[stage] = None
+
+    for target in targets:
+        visit(target)
+    return list(order)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """What is run in one go: a stage with those missing inputs that nobody else reads.
+
+    `waits_for` are the stages of other units that must be finished first.
+    """
+
+    stage: Stage
+    waits_for: frozenset[Stage]
+
+
+def units(targets: Sequence[Stage], store: Store, alone: Callable[[Stage], bool]) -> list[Unit]:
+    """Cut the missing work into units, inputs first.
+
+    A stage is a unit of its own when it is a target, when several others read it, or when `alone` says so (because
+    its executor is another one).
+    """
+    todo = missing(targets, store)
+    readers: dict[Stage, int] = dict.fromkeys(todo, 0)
+    for stage in todo:
+        for needed in set(needs(stage).values()) & readers.keys():
+            readers[needed] += 1
+    heads = {stage for stage in todo if stage in targets or readers[stage] > 1 or alone(stage)}
+
+    def ahead(stage: Stage) -> frozenset[Stage]:
+        found: set[Stage] = set()
+        for needed in set(needs(stage).values()) & readers.keys():
+            found |= {needed} if needed in heads else ahead(needed)
+        return frozenset(found)
+
+    return [Unit(stage=stage, waits_for=ahead(stage)) for stage in todo if stage in heads]
+
+
+def measured_seconds(store: Store, stages: Iterable[Stage]) -> dict[str, float]:
+    """Median seconds of the finished ones among `stages`, by kind; kinds with none are absent."""
+    seconds: dict[str, list[float]] = {}
+    for stage in stages:
+        outcome = store.outcome(stage)
+        if outcome is not None and outcome.status == "finished":
+            seconds.setdefault(kind(stage), []).append(float(outcome.measured["seconds"]))
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _read(attempt: Attempt, store: Store) -> dict[str, str]:
+    """The digest of every input's outcome: the exact bytes that were read, not only their experiment."""
+    return {name: ended(needed, store).digest() for name, needed in needs(attempt.stage).items()}
+
+
+def _measured(workplace: Workplace, runtime: Runtime, seconds: float) -> dict[str, object]:
+    return {
+        "seconds": round(seconds, 3),
+        "gpu_seconds": round(seconds * runtime.world_size, 3) if runtime.device.type == "cuda" else 0.0,
+        "device": device_name(runtime.device),
+        "workers": runtime.world_size,
+        "recipe": workplace.recipe,
+        "code": code_version(),
+        "libraries": library_versions(),
+    }

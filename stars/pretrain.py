@@ -1,0 +1,149 @@
+"""Stage 1: masked motion prediction (paper section 3.2, MAMP)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stars import draws
+from stars.curve import write_curve
+from stars.data.batches import Clips, View, draw, views
+from stars.data.dataset import Data, split
+from stars.data.packed import Packed
+from stars.encoders import ENCODER_FILE, EncoderStage, save_tensors
+from stars.fit import fit
+from stars.model.encoder import EncoderShape, initialise
+from stars.model.mamp import DecoderShape, Mamp, Masking, Target, encoder_state
+from stars.optimise import adamw, decay_groups, set_learning_rate, warmup_cosine
+from stars.runtime import Runtime
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(EncoderStage):
+    """Pretrain an encoder by predicting the motion of masked joints.
+
+    Attributes:
+        data: what is trained on: the training part under the data's protocol.
+        encoder: the encoder's sizes.
+        decoder: the decoder's sizes.
+        masking: which tokens are hidden.
+        target: what is predicted at them.
+        view: crop and rotation of a training sequence.
+        epochs: passes over the training part; 0 leaves the encoder as initialised (the untrained reference).
+        warmup_epochs: epochs in which the learning rate rises from 0.
+        batch_size: sequences in a batch of all workers together.
+        learning_rate: its peak.
+        minimum_learning_rate: where the cosine ends.
+        weight_decay: of AdamW.
+        decay_all: decay biases, norms and other vectors too (the released code's copy of MAMP does).
+        seed: of initialisation, order, crops and masks.
+        precision: of weights and arithmetic.
+    """
+
+    data: Data
+    encoder: EncoderShape
+    decoder: DecoderShape
+    masking: Masking
+    target: Target
+    view: View
+    epochs: int
+    warmup_epochs: int
+    batch_size: int
+    learning_rate: float
+    minimum_learning_rate: float
+    weight_decay: float
+    decay_all: bool
+    seed: int
+    precision: Literal["float32", "float64"] = "float32"
+
+    def check(self) -> None:
+        """Refuse impossible schedules and views that do not fit the encoder."""
+        for name in ("epochs", "warmup_epochs", "learning_rate", "minimum_learning_rate", "weight_decay", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"Pretrain.{name} is {getattr(self, name)}; allowed: 0 or more")
+        if self.batch_size < 1:
+            raise ValueError(f"Pretrain.batch_size is {self.batch_size}; allowed: 1 or more")
+        if self.view.frames != self.encoder.frames:
+            raise ValueError(
+                f"Pretrain.view.frames is {self.view.frames}; allowed: the encoder's {self.encoder.frames}"
+            )
+
+    def trains(self) -> bool:
+        """Unless there is no epoch to train."""
+        return self.epochs > 0
+
+    def encoder_shape(self) -> EncoderShape:
+        """The encoder's sizes."""
+        return self.encoder
+
+    def model(self) -> Mamp:
+        """Encoder and decoder as initialised from the seed."""
+        model = Mamp(self.encoder, self.decoder, self.masking, self.target)
+        initialise(model, draws.generator(self.seed, 0, "initialise"))
+        return model
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        """Leaves `encoder.safetensors`, `decoder.safetensors` and `curve.parquet`."""
+        model = self.model().to(device=runtime.device, dtype=DTYPES[self.precision])
+        if self.epochs:
+            packed = Packed.open(inputs["data"])
+            task = Pretraining(self, model, packed, runtime)
+            losses = fit(task, runtime)
+            if runtime.rank == 0:
+                write_curve(out, losses, task.steps_per_epoch)
+        if runtime.rank == 0:
+            state = model.state_dict()
+            encoder = encoder_state(state)
+            save_tensors(out / ENCODER_FILE, encoder)
+            save_tensors(out / "decoder.safetensors", {k: v for k, v in state.items() if k not in encoder})
+
+
+class Pretraining:
+    """The training task of a `Pretrain` stage."""
+
+    clip: float | None = None
+
+    def __init__(self, stage: Pretrain, model: Mamp, packed: Packed, runtime: Runtime) -> None:
+        """Bind the stage to its data and its worker."""
+        self.stage, self.runtime = stage, runtime
+        parts = split(stage.data, packed)
+        self.rows = torch.from_numpy(parts.train)
+        self.clips = Clips(packed, runtime.device, DTYPES[stage.precision], stage.data.coordinates_missing == "zero")
+        self.steps_per_epoch = draws.steps_per_epoch(len(self.rows), stage.batch_size, runtime.world_size)
+        self.num_steps = stage.epochs * self.steps_per_epoch
+        self.modules: dict[str, nn.Module] = {"mamp": model}
+        self.prepared = runtime.prepare(model)
+        groups = decay_groups(model, stage.weight_decay, exempt=not stage.decay_all)
+        self.optimiser = adamw(groups, betas=(0.9, 0.95))
+
+    def set_rates(self, step: int) -> float:
+        """Linear warm-up, then half a cosine, per step."""
+        stage = self.stage
+        rate = warmup_cosine(
+            step,
+            steps_per_epoch=self.steps_per_epoch,
+            epochs=stage.epochs,
+            warmup_epochs=stage.warmup_epochs,
+            learning_rate=stage.learning_rate,
+            minimum=stage.minimum_learning_rate,
+        )
+        set_learning_rate(self.optimiser, rate)
+        return rate
+
+    def loss(self, step: int) -> Tensor:
+        """Mean over this worker's masked tokens; all have equally many, so the workers' mean is the global one."""
+        stage, rank, world_size = self.stage, self.runtime.rank, self.runtime.world_size
+        rows = draws.batch(self.rows, seed=stage.seed, step=step, batch_size=stage.batch_size)
+        cut = draw(stage.view, self.clips.valid[rows], draws.generator(stage.seed, step, "view"))
+        noise = torch.rand(2 * len(rows), stage.encoder.tokens, generator=draws.generator(stage.seed, step, "mask"))
+        share = len(rows) // world_size
+        mine = slice(rank * share, (rank + 1) * share)
+        x = views(self.clips, rows[mine], stage.view, cut.part(rank, world_size))
+        uniform = noise[2 * mine.start : 2 * mine.stop].to(device=x.device, dtype=x.dtype)
+        loss: Tensor = self.prepared(x, uniform).loss
+        return loss

@@ -1,0 +1,52 @@
+"""K nearest neighbours on frozen features (paper section 4.3, Table 2)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stars.neighbours import nearest, plain_vote
+from stars.probes.features import Features, read_features
+from stars.results import PREDICTIONS, Number, write_numbers
+from stars.runtime import Runtime
+from stars.stage import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class KNN(Stage):
+    """Cosine similarity, uniform vote, ties to the smallest label: the rule of the paper's tables.
+
+    Attributes:
+        features: of the training part (the bank) and the test part (the queries).
+        k: numbers of neighbours, each giving one row.
+    """
+
+    features: Features
+    k: tuple[int, ...]
+
+    def check(self) -> None:
+        """Refuse an empty or impossible list of k."""
+        if not self.k or min(self.k) < 1 or len(set(self.k)) != len(self.k):
+            raise ValueError(f"KNN.k is {self.k}; allowed: one or more different numbers from 1")
+
+    def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
+        """Leaves `numbers.json` and `predictions.parquet`."""
+        train, test = (read_features(inputs["features"], part) for part in ("train", "test"))
+        if max(self.k) > len(train.labels):
+            raise ValueError(f"KNN.k is {self.k}; allowed: at most {len(train.labels)}, the training samples")
+        bank, queries = train.features.to(runtime.device), test.features.to(runtime.device)
+        _, indices = nearest(queries, bank, max(self.k))
+        predictions = plain_vote(train.labels[indices.cpu()], self.k)
+        correct = {k: np.asarray(predicted == test.labels) for k, predicted in predictions.items()}
+        write_numbers(out, [_number(k, hits) for k, hits in correct.items()])
+        columns = {"row": test.rows.numpy(), "label": test.labels.numpy()}
+        columns |= {f"k{k}": predicted.numpy() for k, predicted in predictions.items()}
+        pq.write_table(pa.table(columns), out / PREDICTIONS)
+
+
+def _number(k: int, hits: np.ndarray) -> Number:
+    value = float(hits.mean())
+    return Number(split="test", probe="knn", feature="pooled", k=k, metric="accuracy", value=value, count=len(hits))
