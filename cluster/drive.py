@@ -119,6 +119,10 @@ class Watch(Callback):
         """Watch for one display."""
         self._display = display
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune saves its callbacks with the experiment; a terminal cannot be saved, and nothing is restored."""
+        return {}
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:

@@ -43,7 +43,8 @@ class Run:
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> None:
     """Run a sweep from the command line. Exits with 0 when every point is finished, 1 when not, 2 on bad input."""
     options = parse(sweep, arguments)
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    # Bound now: Tune's own printing is sent elsewhere later.
+    console = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
     try:
         run = bind(sweep, options, console)
     except (ValueError, StoreError) as problem:

@@ -23,7 +23,7 @@ class Ready(Searcher):
             base: what every trial's configuration holds.
             trainer: `ray` or `tune` for the fingerprint of every unit's stage.
         """
-        super().__init__(metric="status", mode="max")
+        super().__init__()
         self._waiting = {fingerprint(unit.stage): unit for unit in units}
         self._running: dict[str, str] = {}
         self._failed: set[str] = set()

@@ -81,7 +81,7 @@ def paper(data: Data) -> Recipe:
         encoder=EncoderShape(frames=120, joints=data.joints, patch=4, width=256, depth=8, heads=8),
         decoder=DecoderShape(width=256, depth=5),
         masking=Masking(ratio=0.9, temperature=0.8),
-        target=Target(kind="motion", stride=4, normalise=True),
+        target=Target(kind="motion", stride=4, normalise=False),
         view=View(frames=120, crop=(0.5, 1.0), rotation=0.3),
         epochs=400,
         warmup_epochs=20,
@@ -113,7 +113,9 @@ def paper(data: Data) -> Recipe:
 def published(data: Data) -> Recipe:
     """What the released code does on NTU-60: its configuration files and its defaults."""
     base = paper(data)
-    stage1 = replace(base.stage1, decoder=DecoderShape(width=256, depth=3), target=Target(kind="motion", stride=1))
+    stage1 = replace(
+        base.stage1, decoder=DecoderShape(width=256, depth=3), target=Target(kind="motion", stride=1, normalise=True)
+    )
     stage2 = replace(
         base.stage2,
         start=stage1,
