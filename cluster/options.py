@@ -25,14 +25,14 @@ class Options:
     """What becomes of missing (NaN) coordinates: refuse such data, or read them as zero."""
     recipe: Literal["auto", "paper", "published", "small"] = "auto"
     """Base values: the paper's text, the released code, or small; auto is small below 5,000 training sequences."""
-    store: Path | None = None
+    store: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
     """Where everything is kept. Default: $STARS_STORE, else ~/.stars/store."""
-    seeds: int | None = None
-    """Number of seeds, 0 to n-1. Default: the sweep's own."""
+    seeds: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Number of seeds, 0 to N-1. Default: the sweep's own."""
     reseed_pretraining: bool = False
     """Let a seed reseed stage 1 too. Default: one stage 1 for all seeds."""
-    set: tuple[str, ...] = ()
-    """Other values on an axis, as AXIS=VALUE,VALUE,…; may be given several times."""
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="AXIS=VALUE,VALUE,…", help_behavior_hint="")] = ()
+    """Other values on an axis; may be given several times, for several axes."""
     plan: bool = False
     """Print what would run, and stop."""
     workers: int = 1
@@ -68,11 +68,13 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Options:
         f"Parquet, the figure and the log are; typed again, it redoes nothing.\n\nAxes (change with --set):\n{axes}"
     )
     prog = f"python {Path(sys.argv[0]).parent.name}/{Path(sys.argv[0]).name}"
-    config = (tyro.conf.UseAppendAction, tyro.conf.FlagConversionOff)
-    options: Options = tyro.cli(
-        Annotated[Options, tyro.conf.configure(*config[:1])], prog=prog, description=description, args=arguments
+    return tyro.cli(
+        Options,
+        prog=prog,
+        description=description,
+        args=arguments,
+        config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
     )
-    return options
 
 
 def _read(name: str, text: str, sweep: Sweep) -> AxisValue:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from stars.execute import measured_seconds, missing
-from stars.stage import Stage, kind, upstream
+from stars.execute import measured_seconds, missing, work
+from stars.stage import Stage, upstream
 from stars.store import Store
 from stars.sweep import Point, Sweep
 
@@ -17,11 +17,11 @@ def remaining_seconds(todo: Sequence[Stage], seconds: dict[str, float], lanes: i
 
     No shorter than the longest chain of stages that wait for one another.
     """
-    if any(kind(stage) not in seconds for stage in todo):
+    if any(work(stage) not in seconds for stage in todo):
         return None
-    total = sum(seconds[kind(stage)] for stage in todo) / lanes
+    total = sum(seconds[work(stage)] for stage in todo) / lanes
     pending = set(todo)
-    chains = (sum(seconds[kind(s)] for s in upstream(stage) if s in pending) for stage in todo)
+    chains = (sum(seconds[work(s)] for s in upstream(stage) if s in pending) for stage in todo)
     return max(total, max(chains, default=0.0))
 
 
@@ -29,7 +29,7 @@ def show_plan(console: Console, sweep: Sweep, planned: Sequence[Point], store: S
     """Print the plan; runs nothing."""
     targets = [point.stage for point in planned]
     distinct, todo = upstream(*targets), missing(targets, store)
-    seconds = measured_seconds(store, distinct) | {}
+    seconds = measured_seconds(store, distinct)
     for name, values in sweep.axes.items():
         console.print(f"{name}: {', '.join(map(str, values))}", highlight=False)
     grid = sum(not point.reference for point in planned)
@@ -37,7 +37,7 @@ def show_plan(console: Console, sweep: Sweep, planned: Sequence[Point], store: S
     table = Table(title=f"{sweep.name}: distinct stages")
     for column in ("stage", "distinct", "done", "to run", "seconds each"):
         table.add_column(column, justify="left" if column == "stage" else "right")
-    wanted, left = Counter(map(kind, distinct)), Counter(map(kind, todo))
+    wanted, left = Counter(map(work, distinct)), Counter(map(work, todo))
     for name in wanted:
         each = f"{seconds[name]:.1f}" if name in seconds else "unknown"
         table.add_row(name, str(wanted[name]), str(wanted[name] - left[name]), str(left[name]), each)

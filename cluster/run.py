@@ -21,9 +21,12 @@ from stars.data.dataset import describe, split
 from stars.data.packed import Packed
 from stars.data.source import locate
 from stars.execute import missing, republish
+from stars.pretrain import Pretrain
 from stars.recipes import RECIPES, Recipe
+from stars.stage import upstream
 from stars.store import Store, StoreError, default_location
 from stars.sweep import Point, Sweep, plan_table, points, write_plan
+from stars.tune import Tune
 
 _SMALL_DATA = 5000
 
@@ -73,13 +76,19 @@ def bind(sweep: Sweep, options: Options, console: Console) -> Run:
     if name == "auto":
         name = "small" if len(parts.train) < _SMALL_DATA else "paper"
     recipe = replace(RECIPES[name](data), reseed_pretraining=options.reseed_pretraining)
-    for stage in (recipe.stage1, recipe.stage2):
-        if stage.batch_size > len(parts.train) or stage.batch_size % options.workers:
-            raise ValueError(
-                f"--workers is {options.workers} with {len(parts.train)} training sequences; allowed: a divisor of the "
-                f"batch of {stage.batch_size}, and at least one batch of sequences"
-            )
-    return Run(sweep=sweep, recipe=recipe, points=points(sweep, recipe), store=store, dataset=dataset, options=options)
+    planned = points(sweep, recipe)
+    _check_batches(planned, len(parts.train), options.workers)
+    return Run(sweep=sweep, recipe=recipe, points=planned, store=store, dataset=dataset, options=options)
+
+
+def _check_batches(planned: Sequence[Point], num_train: int, num_workers: int) -> None:
+    """Every batch must be filled by the training part and divided by the workers. Raises ValueError."""
+    sizes = {stage.batch_size for stage in upstream(*(p.stage for p in planned)) if isinstance(stage, Pretrain | Tune)}
+    for size in sorted(sizes):
+        if size > num_train:
+            raise ValueError(f"--data has {num_train} training sequences; allowed: at least one batch of {size}")
+        if size % num_workers:
+            raise ValueError(f"--workers is {num_workers}; allowed: a divisor of the batch of {size}")
 
 
 def carry_out(run: Run, console: Console) -> int:

@@ -24,6 +24,7 @@ from stars.data.prepare import prepare_folder
 from stars.data.synthetic import Synthetic, write
 from stars.store import Store, StoreError, default_location
 
+_EMBEDDED = Synthetic()
 _CONSOLE = Console(soft_wrap=not sys.stdout.isatty())
 
 
@@ -57,14 +58,14 @@ def prepare_ntu_folder(
         _CONSOLE.print(f"what was rejected, with line and reason: {out / 'rejected.parquet'}", highlight=False)
 
 
-def synthesize(out: Path, source: tyro.conf.OmitArgPrefixes[Synthetic] | None = None) -> None:
+def synthesize(out: Path, source: tyro.conf.OmitArgPrefixes[Synthetic] = _EMBEDDED) -> None:
     """Write the embedded synthetic recordings as genuine NTU RGB+D `.skeleton` text.
 
     Args:
         out: folder for the files.
         source: how many, of what, and how hard.
     """
-    count = write(source or Synthetic(), out)
+    count = write(source, out)
     _CONSOLE.print(f"{count} recordings in {out}", highlight=False)
 
 
@@ -128,7 +129,7 @@ def application() -> SubcommandApp:
 def main() -> None:
     """Run one command; bad input ends with status 2 and one line."""
     try:
-        application().cli(prog="python -m stars", description=__doc__)
+        application().cli(prog="python -m stars", description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
     except (ValueError, OSError, StoreError) as problem:
         print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - the edge
         sys.exit(2)

@@ -172,13 +172,19 @@ def units(targets: Sequence[Stage], store: Store, alone: Callable[[Stage], bool]
     return [Unit(stage=stage, waits_for=ahead(stage)) for stage in todo if stage in heads]
 
 
+def work(stage: Stage) -> str:
+    """What kind of work the stage is: one that trains for no epoch costs nothing like one that does."""
+    idle = hasattr(stage, "epochs") and not stage.trains()
+    return f"{kind(stage)}, no epoch" if idle else kind(stage)
+
+
 def measured_seconds(store: Store, stages: Iterable[Stage]) -> dict[str, float]:
-    """Median seconds of the finished ones among `stages`, by kind; kinds with none are absent."""
+    """Median seconds of the finished ones among `stages`, by `work`; what was never measured is absent."""
     seconds: dict[str, list[float]] = {}
     for stage in stages:
         outcome = store.outcome(stage)
         if outcome is not None and outcome.status == "finished":
-            seconds.setdefault(kind(stage), []).append(float(outcome.measured["seconds"]))
+            seconds.setdefault(work(stage), []).append(float(outcome.measured["seconds"]))
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 

@@ -1,5 +1,6 @@
 """The one training loop, of every stage that trains."""
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Protocol
@@ -64,7 +65,7 @@ class Task(Protocol):
 
 
 def fit(task: Task, runtime: Runtime) -> list[float]:
-    """Train to the end, resuming from the latest checkpoint. Returns this worker's loss at every step.
+    """Train to the end, resuming from the latest checkpoint. Returns the workers' mean loss at every step.
 
     Raises:
         Diverged: a loss was not finite.
@@ -99,7 +100,7 @@ def fit(task: Task, runtime: Runtime) -> list[float]:
 
 def _finite(losses: list[float], first: int) -> list[float]:
     for position, loss in enumerate(losses):
-        if not torch.isfinite(torch.tensor(loss)):
+        if not math.isfinite(loss):
             raise Diverged(first + position, loss)
     return losses
 

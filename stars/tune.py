@@ -140,7 +140,10 @@ class Tuning:
         return self.stage.learning_rate
 
     def loss(self, step: int) -> Tensor:
-        """The global batch's loss: pooled features are gathered with gradient, the rest every worker does in full."""
+        """The global batch's loss: pooled features are gathered with gradient, the rest every worker does in full.
+
+        View k carries no gradient (published code), so nothing is stored for it.
+        """
         stage, rank, world_size = self.stage, self.runtime.rank, self.runtime.world_size
         rows = draws.batch(self.rows, seed=stage.seed, step=step, batch_size=stage.batch_size)
         share = len(rows) // world_size
@@ -149,7 +152,8 @@ class Tuning:
             generator = draws.generator(stage.seed, step, f"view {number}")
             cut = draw(stage.view, self.clips.valid[rows], generator)
             x = views(self.clips, rows[rank * share : (rank + 1) * share], stage.view, cut.part(rank, world_size))
-            pooled.append(self.runtime.gather(self.encode(x, stage.first_tuned())))
+            with torch.set_grad_enabled(number == 0):
+                pooled.append(self.runtime.gather(self.encode(x, stage.first_tuned())))
         dice = stage.strategy.draw(len(rows), draws.generator(stage.seed, step, "neighbour"))
         device = pooled[0].device
         loss: Tensor = self.objective(tuple(pooled), rows.to(device), None if dice is None else dice.to(device))

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.training import Tiny, make_tiny
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
@@ -16,3 +18,9 @@ def one_thread() -> None:
 def own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test may touch the store of the person who runs it."""
     monkeypatch.setenv("STARS_STORE", str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A data set of 32 synthetic recordings, packed once, with a recipe to match."""
+    return make_tiny(tmp_path_factory.mktemp("tiny") / "packed")

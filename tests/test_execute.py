@@ -120,7 +120,11 @@ def test_rows_lost_between_outcome_and_publication_are_written_by_the_next_run(
     assert read(workplace.store).num_rows == 0
     realise(a_point(), workplace)
     (row,) = read(workplace.store).to_pylist()
-    assert (row["fingerprint"], row["value"], row["seeds"]) == (fingerprint(a_point()), 0.5, '{"pretrain": 0, "tune": 0}')
+    assert (row["fingerprint"], row["value"], row["seeds"]) == (
+        fingerprint(a_point()),
+        0.5,
+        '{"pretrain": 0, "tune": 0}',
+    )
 
 
 def test_units_share_what_is_shared_and_keep_the_rest_together(workplace: Workplace) -> None:

@@ -1,0 +1,72 @@
+"""Heavier: a driver killed midway, and two workers. `make test-cluster`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stars.results import read
+from stars.store import Store
+from stars.sweep import points
+from tests.cluster.tiny_sweep import SWEEP
+from tests.training import Tiny, apart, output
+
+pytestmark = [pytest.mark.cluster, pytest.mark.filterwarnings("default")]
+
+
+def command(tiny: Tiny, store: Path, *more: str) -> list[str]:
+    """The sweep as a person types it."""
+    return [sys.executable, "-m", "tests.cluster.tiny_sweep", "--data", str(tiny.packed), "--store", str(store), *more]
+
+
+def run(tiny: Tiny, store: Path, *more: str) -> None:
+    """Run it to its end, which must be good."""
+    done = subprocess.run(command(tiny, store, *more), capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def values(store: Path) -> dict[str, float]:
+    """Every number of a store, by what it is."""
+    return {json.dumps([r["fingerprint"], r["k"]]): r["value"] for r in read(Store(store)).to_pylist()}
+
+
+def test_two_workers_give_the_numbers_of_one(tiny: Tiny, tmp_path: Path) -> None:
+    run(tiny, tmp_path / "one", "--trainer", "tune")
+    run(tiny, tmp_path / "two", "--workers", "2", "--set", "layer_decay=0.2", "--seeds", "1")
+    planned = [p for p in points(SWEEP, tiny.recipe) if dict(p.axes) == {"layer_decay": 0.2, "seed": 0}]
+    encoder = planned[0].stage.features.encoder  # type: ignore[attr-defined]
+    one, two = Store(tmp_path / "one"), Store(tmp_path / "two")
+    assert two.outcome(encoder).measured["workers"] == 2  # type: ignore[union-attr]
+    for stage in (encoder.start, encoder):
+        assert apart(output(one, stage), output(two, stage)) < 1e-5
+    assert values(tmp_path / "two").items() <= values(tmp_path / "one").items()
+
+
+def test_a_killed_driver_is_completed_by_the_same_command(tiny: Tiny, tmp_path: Path) -> None:
+    run(tiny, tmp_path / "calm", "--trainer", "tune")
+    driver = subprocess.Popen(
+        command(tiny, tmp_path / "killed", "--trainer", "tune"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while len(list((tmp_path / "killed").glob("results/*.parquet"))) < 2:
+            assert driver.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline, "nothing was finished in time"
+            time.sleep(0.05)
+        children = psutil.Process(driver.pid).children(recursive=True)
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    finally:
+        driver.kill()
+    psutil.wait_procs(children, timeout=60)
+    finished = {p: p.read_bytes() for p in (tmp_path / "killed").glob("*/*/outcome.json")}
+    assert 0 < len(list((tmp_path / "killed").glob("results/*.parquet"))) < len(values(tmp_path / "calm"))
+    run(tiny, tmp_path / "killed", "--trainer", "tune")
+    assert values(tmp_path / "killed") == values(tmp_path / "calm"), "bit for bit"
+    assert all(path.read_bytes() == content for path, content in finished.items()), "finished points are not run again"

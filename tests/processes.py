@@ -1,0 +1,108 @@
+"""Processes that tests start: ones that kill themselves, and gloo groups of several workers.
+
+They are forked from a server that has imported torch and nothing else has happened in, so each starts at once and
+none inherits a thread.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any, ParamSpec
+
+import torch
+import torch.distributed
+
+P = ParamSpec("P")
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["stars.execute", "stars.pretrain", "stars.tune", "torch.distributed"])
+_PATIENCE = 60  # seconds
+
+
+def start(work: Callable[P, None], *given: P.args, **named: P.kwargs) -> ForkServerProcess:
+    """Begin `work` in a process of its own, with one thread."""
+    process = _CONTEXT.Process(target=_with_one_thread, args=(work, given, named), daemon=True)
+    process.start()
+    return process
+
+
+def _with_one_thread(work: Callable[..., None], given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    work(*given, **named)
+
+
+def ended(process: ForkServerProcess) -> int:
+    """The exit status, negative for a signal. Raises TimeoutError for a process that hangs, and kills it."""
+    process.join(_PATIENCE)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        raise TimeoutError(f"{process.name} has not ended within {_PATIENCE} s")
+    return process.exitcode
+
+
+def as_workers(world_size: int, meeting: Path, work: Callable[P, None], *given: P.args, **named: P.kwargs) -> None:
+    """Run `work` in every worker of a gloo group.
+
+    Args:
+        world_size: how many workers.
+        meeting: a file that does not exist, where they meet.
+        work: the same for every worker.
+        given: its arguments.
+        named: its arguments by name.
+
+    Raises:
+        RuntimeError: a worker failed; its traceback is on the standard error.
+    """
+    workers = [start(_join, rank, world_size, meeting, work, given, named) for rank in range(world_size)]
+    if any([ended(worker) for worker in workers]):
+        raise RuntimeError(f"workers ended with {[worker.exitcode for worker in workers]}")
+
+
+def _join(
+    rank: int,
+    world_size: int,
+    meeting: Path,
+    work: Callable[..., None],
+    given: tuple[Any, ...],
+    named: dict[str, Any],
+) -> None:
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=meeting.as_uri(),
+        rank=rank,
+        world_size=world_size,
+        timeout=timedelta(seconds=_PATIENCE / 2),
+    )
+    try:
+        work(*given, **named)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def dying_at_line(line: int, sources: tuple[str, ...]) -> Iterator[None]:
+    """Within, this process kills itself once it has run `line` lines of the files `sources`."""
+    seen = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal seen
+        if frame.f_code.co_filename not in sources:
+            return None
+        seen += event == "line"
+        if seen == line:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(None)

@@ -1,0 +1,107 @@
+"""Every sweep: what it declares, its plan, and the bad input it refuses."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.run import main
+from stars.stage import kind, upstream
+from stars.sweep import Sweep, points
+from tests.examples import DATA
+from tests.training import Tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted(path for path in (ROOT / "sweeps").glob("*.py") if path.name != "__init__.py")
+
+
+def declared(path: Path) -> Sweep:
+    """The sweep that a file declares."""
+    sweep: Sweep = importlib.import_module(f"sweeps.{path.stem}").SWEEP
+    return sweep
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_sweep_is_a_short_declaration(path: Path) -> None:
+    text, sweep = path.read_text(), declared(path)
+    assert sweep.name == path.stem
+    assert sweep.paper in text.split('"""')[1], "the docstring names the table or figure"
+    assert f"python sweeps/{path.name}" in text.split('"""')[1], "and the command"
+    assert text.split('"""')[2].count("\n") <= 40
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_sweep_shares_what_it_does_not_vary(path: Path) -> None:
+    from stars.recipes import small
+
+    planned = points(declared(path), small(DATA))
+    kinds = [kind(stage) for stage in upstream(*(point.stage for point in planned)) if stage.trains()]
+    assert kinds.count("pretrain") == 1
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_its_plan_runs_by_path_and_runs_nothing(path: Path, tiny: Tiny, tmp_path: Path) -> None:
+    """By path, because then `sweeps/` stands first on Python's path."""
+    options = ["--plan", "--data", str(tiny.packed), "--store", str(tmp_path)]
+    program = [sys.executable, str(path.relative_to(ROOT)), *options]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2, "the small recipe's batch is larger than this data set"
+    assert "allowed: at least one batch" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+BAD = {
+    "unknown option": (["--bogus"], "bogus"),
+    "unknown data": (["--data", "/nowhere"], "--data is /nowhere; allowed: synthetic, or a folder"),
+    "decay above 1": (["--set", "layer_decay=1.5"], "layer_decay is 1.5; allowed: in (0, 1]"),
+    "decay 0": (["--set", "layer_decay=0"], "layer_decay is 0.0; allowed: in (0, 1]"),
+    "no number": (["--set", "layer_decay=x"], "--set layer_decay has 'x'; allowed: values like [0.2, 1.0]"),
+    "unknown axis": (["--set", "depth=1"], "--set names axis 'depth'; tiny has layer_decay, seed"),
+    "no value": (["--set", "layer_decay="], "allowed: AXIS=VALUE,VALUE"),
+    "a value twice": (["--set", "layer_decay=0.2,0.2"], "allowed: one or more different values"),
+    "an axis twice": (["--set", "seed=1", "--set", "seed=2"], "gives seed twice"),
+    "no seed": (["--seeds", "0"], "--seeds is 0; allowed: 1 or more"),
+    "no worker": (["--workers", "0"], "--workers is 0; allowed: 1 or more"),
+    "workers that do not divide": (["--workers", "3"], "--workers is 3; allowed: a divisor of the batch of 8"),
+    "workers in one process": (["--workers", "2", "--trainer", "tune"], "allowed: 1, or another trainer"),
+    "store that cannot be": (["--store", "/proc/nope"], "cannot be written"),
+    "protocol without test": (["--protocol", "XView"], "gives no training sample"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD.values(), ids=BAD)
+def test_bad_input_is_refused_before_anything_runs(
+    arguments: list[str], words: str, tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.cluster.tiny_sweep import SWEEP
+
+    data = [] if "--data" in arguments else ["--data", str(tiny.packed)]
+    store = [] if "--store" in arguments else ["--store", str(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        main(SWEEP, [*arguments, *data, *store])
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.glob("*/*/attempts"))
+
+
+def test_a_plan_says_what_is_shared_done_and_left(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from stars.execute import realise
+    from tests.cluster.tiny_sweep import SWEEP
+
+    arguments = ["--plan", "--data", str(tiny.packed), "--store", str(tmp_path)]
+    main(SWEEP, arguments)
+    printed = capsys.readouterr().out
+    assert "4 points, and 3 reference points" in printed
+    assert "unknown (a stage of this plan has never been measured)" in printed
+    for point in points(SWEEP, tiny.recipe):
+        realise(point.stage, tiny.workplace(tmp_path))
+    main(SWEEP, arguments)
+    assert "nothing to run" in capsys.readouterr().out
+    main(SWEEP, [*arguments, "--set", "layer_decay=0.2,0.5"])
+    printed = capsys.readouterr().out
+    assert "estimated time on" in printed
+    assert "unknown" not in printed

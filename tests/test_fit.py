@@ -1,0 +1,296 @@
+"""The training loop: interrupted and killed anywhere it ends with the same bits; it diverges, stops and refuses."""
+
+import math
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stars import fit as fit_module
+from stars import runtime
+from stars.encoders import EncoderStage
+from stars.execute import perform, realise
+from stars.fit import Diverged, Stopped, fit
+from stars.optimise import adamw, set_learning_rate
+from stars.runtime import PlainRuntime
+from stars.store import StoreError
+from tests.processes import dying_at_line, ended, start
+from tests.training import Tiny, equal, make_plain, output
+
+STAGES = ("stage1", "stage2")
+
+
+class Interrupted(Exception):
+    """What a test throws into a run."""
+
+
+def interrupt_after(epoch: int, reported: list[int]) -> Callable[[Mapping[str, float], int], None]:
+    """A report that notes the steps done, and fails at the end of an epoch (of 3 steps)."""
+
+    def report(metrics: Mapping[str, float], step: int) -> None:
+        reported.append(step)
+        if step == 3 * epoch:
+            raise Interrupted
+
+    return report
+
+
+def trained(tiny: Tiny, location: Path, name: str) -> dict[str, Tensor]:
+    """What the stage leaves when nothing disturbs it and no checkpoint is taken."""
+    stage = getattr(tiny.recipe, name)
+    workplace = tiny.workplace(location)
+    assert realise(stage, workplace).status == "finished"
+    return output(workplace.store, stage)
+
+
+@pytest.fixture(scope="module", name="undisturbed")
+def undisturbed_outputs(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Tensor]]:
+    torch.set_num_threads(1)
+    location = tmp_path_factory.mktemp("undisturbed")
+    return {name: trained(tiny, location, name) for name in STAGES}
+
+
+def test_an_output_holds_all_that_training_changes(undisturbed: dict[str, dict[str, Tensor]]) -> None:
+    assert {"encoder/norm.weight", "decoder/mask_token", "losses"} <= undisturbed["stage1"].keys()
+    buffers = {"queue", "queue_id", "queue_ptr", "head.projector.0.running_var", "head.predictor.1.running_mean"}
+    assert {f"objective/{name}" for name in buffers} <= undisturbed["stage2"].keys()
+    assert [len(found["losses"]) for found in undisturbed.values()] == [9, 9]
+
+
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_run_interrupted_after_any_epoch_ends_with_the_same_bits(
+    tiny: Tiny, undisturbed: dict[str, dict[str, Tensor]], tmp_path: Path, name: str, epoch: int
+) -> None:
+    stage: EncoderStage = getattr(tiny.recipe, name)
+    workplace = tiny.workplace(tmp_path)
+    if name == "stage2":
+        realise(tiny.recipe.stage1, workplace)
+    before: list[int] = []
+    with pytest.raises(Interrupted):
+        realise(stage, workplace, make_plain(on_report=interrupt_after(epoch, before)))
+    assert workplace.store.outcome(stage) is None
+    after: list[int] = []
+    assert realise(stage, workplace, make_plain(on_report=lambda _, step: after.append(step))).status == "finished"
+    assert before == [3, 6, 9][:epoch]
+    assert after == [3, 6, 9][epoch - 1 :], "what was saved is not computed again"
+    assert equal(output(workplace.store, stage), undisturbed[name])
+
+
+def test_a_run_interrupted_in_every_epoch_ends_with_the_same_bits(
+    tiny: Tiny, undisturbed: dict[str, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    stage = tiny.recipe.stage1
+    workplace = tiny.workplace(tmp_path)
+    for epoch in (2, 3):
+        with pytest.raises(Interrupted):
+            realise(stage, workplace, make_plain(on_report=interrupt_after(epoch, [])))
+    assert realise(stage, workplace, make_plain()).status == "finished"
+    assert equal(output(workplace.store, stage), undisturbed["stage1"])
+
+
+def test_a_run_that_fails_after_its_last_step_trains_no_further(
+    tiny: Tiny, undisturbed: dict[str, dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = tiny.recipe.stage1
+    workplace = tiny.workplace(tmp_path)
+
+    def fail(*_: object) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stars.pretrain.write_curve", fail)
+        with pytest.raises(Interrupted):
+            realise(stage, workplace, make_plain())
+    reported: list[int] = []
+    realise(stage, workplace, make_plain(on_report=lambda _, step: reported.append(step)))
+    assert reported == []
+    assert equal(output(workplace.store, stage), undisturbed["stage1"])
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("/exp_avg", "/exp_avg_sq", "/step", "module/encoder/norm.weight", "module/objective/queue"),
+        *("module/objective/queue_id", "module/objective/queue_ptr", "projector.0.running_var", "losses"),
+    ],
+)
+def test_every_part_of_a_checkpoint_counts(
+    tiny: Tiny,
+    undisturbed: dict[str, dict[str, Tensor]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+) -> None:
+    """Equal bits above say something only if a run resumed from anything else ends elsewhere."""
+    stage = tiny.recipe.stage2
+    workplace = tiny.workplace(tmp_path)
+    realise(tiny.recipe.stage1, workplace)
+    with pytest.raises(Interrupted):
+        realise(stage, workplace, make_plain(on_report=interrupt_after(3, [])))
+    sound = runtime.load_file
+
+    def damaged(path: Path) -> dict[str, Tensor]:
+        state = sound(path)
+        changed = {name: tensor + 1 for name, tensor in state.items() if name.endswith(part)}
+        assert changed
+        return state | changed
+
+    monkeypatch.setattr(runtime, "load_file", damaged)
+    realise(stage, workplace, make_plain())
+    assert not equal(output(workplace.store, stage), undisturbed["stage2"])
+
+
+def live(tiny: Tiny, location: Path, name: str, line: int) -> None:
+    """A life of a run, which ends at a line of the training loop or of its checkpoints."""
+    with dying_at_line(line, (fit_module.__file__, runtime.__file__)):
+        realise(getattr(tiny.recipe, name), tiny.workplace(location), make_plain())
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(
+    tiny: Tiny, undisturbed: dict[str, dict[str, Tensor]], tmp_path: Path, name: str
+) -> None:
+    stage: EncoderStage = getattr(tiny.recipe, name)
+    workplace = tiny.workplace(tmp_path)
+    if name == "stage2":
+        realise(tiny.recipe.stage1, workplace)
+    places: list[int] = []
+    status = -signal.SIGKILL
+    while status == -signal.SIGKILL:
+        # Each life lasts a little longer, so that it dies elsewhere in the loop and at last gets to the end.
+        status = ended(start(live, tiny, tmp_path, name, line=40 + 13 * len(places)))
+        places.append(max((saved_step(path) for path in workplace.store.checkpoints(stage)), default=0))
+    assert status == 0
+    assert equal(output(workplace.store, stage), undisturbed[name])
+    assert len(places) > 4
+    assert {0, 3, 6} <= set(places), "deaths before the first checkpoint, and after others"
+
+
+def saved_step(path: Path) -> int:
+    """How far a checkpoint is."""
+    return int(path.name.partition("-")[0])
+
+
+@dataclass
+class Scripted:
+    """A task with 9 steps in 3 epochs whose losses are given: one weight, and a loss that adds 0 times it."""
+
+    losses: list[float]
+    num_steps: int = 9
+    steps_per_epoch: int = 3
+    clip: float | None = None
+    modules: dict[str, nn.Module] = field(default_factory=lambda: {"line": nn.Linear(1, 1, dtype=torch.float64)})
+
+    def __post_init__(self) -> None:
+        self.weight = next(self.modules["line"].parameters())
+        self.optimiser = adamw([{"params": [self.weight], "scale": 1.0}], betas=(0.9, 0.95))
+
+    def set_rates(self, step: int) -> float:
+        set_learning_rate(self.optimiser, 0.0)
+        return 0.0
+
+    def loss(self, step: int) -> Tensor:
+        return 0 * self.weight.sum() + self.losses[step]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("step", [0, 2, 4, 8])
+def test_the_first_loss_that_is_not_finite_is_named(step: int, value: float) -> None:
+    losses = [1.0] * 9
+    losses[step] = value
+    with pytest.raises(Diverged, match=rf"^loss is {value} at step {step}$") as raised:
+        fit(Scripted([*losses[: step + 1], *[math.nan] * (8 - step)]), PlainRuntime())
+    assert raised.value.step == step
+
+
+def test_a_large_loss_is_a_number() -> None:
+    losses = [1e300] * 9
+    assert fit(Scripted(losses), PlainRuntime()) == losses
+
+
+def test_progress_is_the_mean_of_every_epoch() -> None:
+    reported: list[tuple[float, int]] = []
+    fit(
+        Scripted([float(step) for step in range(8)], num_steps=8),
+        PlainRuntime(on_report=lambda metrics, step: reported.append((metrics["loss"], step))),
+    )
+    assert reported == [(1.0, 3), (4.0, 6), (6.5, 8)], "the last epoch may be cut short"
+
+
+def test_divergence_is_an_outcome_and_keeps_its_step_over_a_resumption(tiny: Tiny, tmp_path: Path) -> None:
+    # The first epoch warms up from a rate of 0: step 1 is the first that moves the weights, step 2 the first to see it.
+    stage = replace(tiny.recipe.stage1, learning_rate=1e25)
+    workplace = tiny.workplace(tmp_path)
+    outcome = realise(stage, workplace)
+    assert (outcome.status, outcome.horizon, outcome.files) == ("diverged", 2, ())
+    assert "at step 2" in outcome.reason
+    reader = replace(tiny.recipe.stage2, start=stage)
+    assert realise(reader, workplace).value == outcome.value, "its reader is not run"
+    with pytest.raises(StoreError, match="is diverged"):
+        workplace.store.output(stage)
+
+
+def test_a_stop_is_an_outcome_that_no_reader_takes_for_the_whole(
+    tiny: Tiny, undisturbed: dict[str, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    stage = tiny.recipe.stage1
+    workplace = tiny.workplace(tmp_path)
+    asked: list[None] = []
+
+    def stop() -> bool:
+        asked.append(None)
+        return len(asked) == 2
+
+    outcome = realise(tiny.recipe.stage2, workplace, make_plain(stop=stop))
+    assert (outcome.status, outcome.horizon, outcome.files) == ("stopped", 6, ())
+    assert not workplace.store.finished(stage)
+    with pytest.raises(StoreError, match="is stopped"):
+        workplace.store.output(stage)
+    assert realise(tiny.recipe.stage2, workplace) == outcome, "neither it nor its reader is run again by itself"
+    reported: list[int] = []
+    finished = realise(stage, workplace, make_plain(on_report=lambda _, step: reported.append(step)), retry=True)
+    assert finished.status == "finished"
+    assert reported == [6, 9], "what had been saved is used"
+    assert equal(output(workplace.store, stage), undisturbed["stage1"])
+
+
+def test_nobody_is_asked_to_stop_a_run_that_is_done() -> None:
+    losses = [1.0] * 9
+    asked: list[None] = []
+
+    def stop() -> bool:
+        asked.append(None)
+        return len(asked) > 2
+
+    assert fit(Scripted(losses), PlainRuntime(stop=stop)) == losses
+    with pytest.raises(Stopped, match="after 3 steps"):
+        fit(Scripted(losses), PlainRuntime(stop=stop))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Third(PlainRuntime):
+    """The first of three workers, of whom no step is asked."""
+
+    @property
+    def world_size(self) -> int:
+        return 3
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_batches_that_cannot_be_are_refused_by_name(tiny: Tiny, tmp_path: Path, name: str) -> None:
+    stage = getattr(tiny.recipe, name)
+    workplace = tiny.workplace(tmp_path)
+    realise(tiny.recipe.stage1, workplace)
+    large = replace(stage, batch_size=25)
+    with pytest.raises(ValueError, match=r"batch_size is 25; allowed: at most 24, the number of training samples"):
+        realise(large, workplace)
+    uneven = replace(stage, batch_size=10)
+    attempt = workplace.store.begin(uneven)
+    with pytest.raises(ValueError, match=r"batch_size is 10; allowed: a multiple of the number of workers, 3"):
+        perform(attempt, workplace, Third())
+    assert [workplace.store.outcome(refused) for refused in (large, uneven)] == [None, None]
