@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,22 +96,12 @@ def carry_out(run: Run, console: Console) -> int:
     store, sweep = run.store, run.sweep
     plan = plan_table(sweep, run.recipe, run.points)
     plan_key = write_plan(store, plan)
-    log_file = _open_log(store, sweep)
     targets = [point.stage for point in run.points]
-    todo = missing(targets, store)
-    if todo:
-        from cluster.drive import drive  # Ray is started only when something is to run.
-
-        drive(
-            run.points,
-            store=store,
-            datasets={run.recipe.data.content: run.dataset},
-            recipe=run.recipe.name,
-            options=run.options,
-            console=console,
-        )
-    else:
-        console.print("everything is finished already; nothing to run", highlight=False)
+    with _log(store, sweep) as log_file:
+        if missing(targets, store):
+            _drive(run, console)
+        else:
+            console.print("everything is finished already; nothing to run", highlight=False)
     for stage in targets:
         republish(stage, store)
     unfinished = missing(targets, store)
@@ -121,6 +111,20 @@ def carry_out(run: Run, console: Console) -> int:
     if unfinished:
         console.print(f"[red]{len(unfinished)} stages are not finished; type the command again to go on[/red]")
     return 1 if unfinished else 0
+
+
+def _drive(run: Run, console: Console) -> None:
+    """Run what is missing."""
+    from cluster.drive import drive  # Ray is imported, and started, only when something is to run.
+
+    drive(
+        run.points,
+        store=run.store,
+        datasets={run.recipe.data.content: run.dataset},
+        recipe=run.recipe.name,
+        options=run.options,
+        console=console,
+    )
 
 
 def _show(run: Run, plan: pa.Table, console: Console) -> None:
@@ -143,7 +147,9 @@ def _locate(options: Options, store: Store, console: Console) -> Path:
         return locate(options.data, store, num_processes=os.cpu_count() or 1)
 
 
-def _open_log(store: Store, sweep: Sweep) -> Path:
+@contextlib.contextmanager
+def _log(store: Store, sweep: Sweep) -> Iterator[Path]:
+    """A log of its own for every run."""
     folder = store.location / "logs"
     folder.mkdir(exist_ok=True)
     path = folder / f"{sweep.name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.log"
@@ -152,4 +158,8 @@ def _open_log(store: Store, sweep: Sweep) -> Path:
     logger = logging.getLogger("stars")
     logger.setLevel(logging.DEBUG)
     logger.addHandler(handler)
-    return path
+    try:
+        yield path
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

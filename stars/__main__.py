@@ -21,10 +21,10 @@ from tyro.extras import SubcommandApp
 
 from stars.data.packed import Packed
 from stars.data.prepare import prepare_folder
+from stars.data.source import EMBEDDED
 from stars.data.synthetic import Synthetic, write
 from stars.store import Store, StoreError, default_location
 
-_EMBEDDED = Synthetic()
 _CONSOLE = Console(soft_wrap=not sys.stdout.isatty())
 
 
@@ -58,7 +58,7 @@ def prepare_ntu_folder(
         _CONSOLE.print(f"what was rejected, with line and reason: {out / 'rejected.parquet'}", highlight=False)
 
 
-def synthesize(out: Path, source: tyro.conf.OmitArgPrefixes[Synthetic] = _EMBEDDED) -> None:
+def synthesize(out: Path, source: tyro.conf.OmitArgPrefixes[Synthetic] = EMBEDDED) -> None:
     """Write the embedded synthetic recordings as genuine NTU RGB+D `.skeleton` text.
 
     Args:

@@ -26,6 +26,7 @@ class Recipe:
 
     Attributes:
         name: as the command line calls it.
+        data: what is tested on, with its labels. Training sees the same recordings without its label rule.
         stage1: pretraining.
         stage2: tuning, with `stage1` as its start.
         test_crop: centre crop of features, as a fraction.
@@ -34,16 +35,12 @@ class Recipe:
     """
 
     name: str
+    data: Data
     stage1: Pretrain
     stage2: Tune
     test_crop: float
     k: tuple[int, ...] = (1, 2, 5, 10)
     reseed_pretraining: bool = False
-
-    @property
-    def data(self) -> Data:
-        """What everything is trained and tested on."""
-        return self.stage1.data
 
     def pretrain(self, seed: int) -> Pretrain:
         """Stage 1 as a point with this seed uses it."""
@@ -59,7 +56,8 @@ class Recipe:
 
     def knn(self, encoder: EncoderStage) -> KNN:
         """The KNN probe of an encoder."""
-        return KNN(features=Features(encoder=encoder, data=self.data, crop=self.test_crop), k=self.k)
+        features = Features(encoder=encoder, data=unlabelled(self.data), crop=self.test_crop)
+        return KNN(features=features, data=self.data, k=self.k)
 
     def context(self) -> dict[str, bool | int | float | str]:
         """What was chosen, for the reader of a table."""
@@ -74,10 +72,15 @@ class Recipe:
         }
 
 
+def unlabelled(data: Data) -> Data:
+    """The data as self-supervised stages see them: no label rule re-keys a training."""
+    return replace(data, label_rule="action")
+
+
 def paper(data: Data) -> Recipe:
     """What the text states (section 4.2); where it is silent, MAMP's published values."""
     stage1 = Pretrain(
-        data=data,
+        data=unlabelled(data),
         encoder=EncoderShape(frames=120, joints=data.joints, patch=4, width=256, depth=8, heads=8),
         decoder=DecoderShape(width=256, depth=5),
         masking=Masking(ratio=0.9, temperature=0.8),
@@ -94,7 +97,7 @@ def paper(data: Data) -> Recipe:
     )
     stage2 = Tune(
         start=stage1,
-        data=data,
+        data=unlabelled(data),
         strategy=NNCLR(queue_size=8192, temperature=0.07, hidden=4096),
         view=View(frames=120, crop=(0.5, 1.0)),
         tuned_blocks=None,
@@ -107,7 +110,7 @@ def paper(data: Data) -> Recipe:
         freeze_shifts=True,
         seed=0,
     )
-    return Recipe(name="paper", stage1=stage1, stage2=stage2, test_crop=0.9)
+    return Recipe(name="paper", data=data, stage1=stage1, stage2=stage2, test_crop=0.9)
 
 
 def published(data: Data) -> Recipe:
@@ -129,23 +132,31 @@ def published(data: Data) -> Recipe:
 
 
 def small(data: Data) -> Recipe:
-    """The paper's method at a size for hundreds of sequences and a processor."""
+    """The paper's method at a size for hundreds of sequences and a processor.
+
+    Chosen on the embedded data of generator seeds 0 to 2. Where it departs from the paper in kind: a batch from a dozen
+    classes holds many of one class, which a temperature of 0.07 would drive apart, hence 0.3; with a hundred tokens a
+    body, a tenth is too little to predict from, hence a mask ratio of 0.8.
+    """
     base = paper(data)
     stage1 = replace(
         base.stage1,
-        encoder=EncoderShape(frames=48, joints=data.joints, patch=4, width=64, depth=4, heads=4),
-        decoder=DecoderShape(width=64, depth=2),
-        view=View(frames=48, crop=(0.5, 1.0), rotation=0.3),
+        encoder=EncoderShape(frames=24, joints=data.joints, patch=6, width=64, depth=4, heads=4),
+        decoder=DecoderShape(width=64, depth=1),
+        masking=Masking(ratio=0.8, temperature=0.8),
+        view=View(frames=24, crop=(0.5, 1.0), rotation=0.3),
         epochs=60,
         warmup_epochs=5,
-        batch_size=32,
+        batch_size=16,
     )
     stage2 = replace(
         base.stage2,
         start=stage1,
-        strategy=replace(base.stage2.strategy, queue_size=256, hidden=256),
-        view=View(frames=48, crop=(1.0,)),
-        batch_size=32,
+        strategy=replace(base.stage2.strategy, queue_size=512, temperature=0.3, hidden=1024),
+        view=View(frames=24, crop=(1.0,)),
+        epochs=8,
+        batch_size=64,
+        learning_rate=3e-3,
     )
     return replace(base, name="small", stage1=stage1, stage2=stage2)
 

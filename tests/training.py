@@ -84,7 +84,7 @@ def tiny_recipe(data: Data) -> Recipe:
         freeze_shifts=True,
         seed=0,
     )
-    return Recipe(name="tiny", stage1=stage1, stage2=stage2, test_crop=0.9, k=(1, 3))
+    return Recipe(name="tiny", data=data, stage1=stage1, stage2=stage2, test_crop=0.9, k=(1, 3))
 
 
 def precise(recipe: Recipe) -> Recipe:

@@ -10,6 +10,8 @@ from stars.stage import fingerprint
 from stars.store import Store
 
 SYNTHETIC = "synthetic"
+# Many people rather than many performances: a test on few people says little about the next one.
+EMBEDDED = Synthetic(num_subjects=20, num_replications=1)
 
 
 def locate(
@@ -21,7 +23,7 @@ def locate(
         ValueError: `data` is neither `synthetic` nor a prepared store.
     """
     if data == SYNTHETIC:
-        return make_synthetic(Synthetic(), store, num_processes=num_processes, progress=progress)
+        return make_synthetic(EMBEDDED, store, num_processes=num_processes, progress=progress)
     folder = Path(data).expanduser().absolute()
     if not (folder / "manifest.json").is_file():
         raise ValueError(

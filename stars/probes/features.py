@@ -44,18 +44,17 @@ class Features(Stage):
             raise ValueError(f"Features.crop is {self.crop}; allowed: in (0, 1]")
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
-        """Leaves `features.safetensors`: features, labels and rows of both parts."""
+        """Leaves `features.safetensors`: features and rows of both parts. Labels are the reading probe's business."""
         packed = Packed.open(inputs["data"])
         parts = split(self.data, packed)
         dtype = DTYPES[self.precision]
         encoder = load_encoder(inputs["encoder"], self.encoder.encoder_shape(), runtime.device, dtype).eval()
         clips = Clips(packed, runtime.device, dtype, self.data.coordinates_missing == "zero")
         view = View(frames=self.encoder.encoder_shape().frames, crop=(self.crop,))
-        labels = torch.from_numpy(parts.labels)
         state = {}
         for part in ("train", "test"):
             rows = torch.from_numpy(getattr(parts, part))
-            state[f"{part}/rows"], state[f"{part}/labels"] = rows, labels[rows]
+            state[f"{part}/rows"] = rows
             pooled = []
             with torch.inference_mode():
                 for some in torch.split(rows, _BATCH):
@@ -71,11 +70,10 @@ class Part:
     """Features of one part of a data set, in the protocol's row order."""
 
     features: Float[Tensor, "sample width"]
-    labels: Int[Tensor, " sample"]
     rows: Int[Tensor, " sample"]
 
 
 def read_features(folder: Path, part: Literal["train", "test"]) -> Part:
     """What a `Features` stage wrote."""
     state = load_file(folder / FEATURES_FILE)
-    return Part(features=state[f"{part}/pooled"], labels=state[f"{part}/labels"], rows=state[f"{part}/rows"])
+    return Part(features=state[f"{part}/pooled"], rows=state[f"{part}/rows"])
