@@ -52,7 +52,7 @@ def test_inputs_run_before_readers_and_nothing_runs_twice(workplace: Workplace) 
 def test_a_stage_sees_its_inputs_and_data_by_field_name(workplace: Workplace) -> None:
     realise(a_point(), workplace)
     folders = [workplace.store.output(stage) / "file.txt" for stage in _chain()]
-    assert [path.read_text() for path in folders] == ["data", "data,start", "data,encoder", "features"]
+    assert [path.read_text() for path in folders] == ["data", "data,start", "data,encoder", "data,features"]
 
 
 def test_a_finished_target_needs_nothing_above_it(workplace: Workplace) -> None:

@@ -1,0 +1,86 @@
+"""The README's commands are right: each is read from it and tried, as far as it can be without a cluster."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import analysis.__main__
+from cluster.options import parse
+from cluster.run import bind, main
+from stars.__main__ import application
+from stars.data.source import locate
+from stars.recipes import small
+from stars.store import Store
+from stars.sweep import plan_table, write_plan
+from sweeps.lr_decay import SWEEP
+from tests.examples import DATA
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = [shlex.split(line, comments=True) for line in re.findall(r"^    (\S.*)$", README, re.MULTILINE)]
+
+
+def commands(*start: str) -> list[list[str]]:
+    """What follows `start` in the README's commands that begin so."""
+    return [words[len(start) :] for words in COMMANDS if tuple(words[: len(start)]) == start]
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store that holds the embedded data, made once."""
+    store = Store(tmp_path_factory.mktemp("embedded"))
+    locate("synthetic", store, num_processes=2)
+    return store
+
+
+def test_make_knows_its_targets() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {words[0] for words in commands("make")} <= targets
+    assert len(commands("make")) == 2
+
+
+SWEEPS = [words for words in commands("python", "sweeps/lr_decay.py") if words != ["--help"]]
+
+
+@pytest.mark.parametrize("words", SWEEPS, ids=" ".join)
+def test_sweep_commands(words: list[str], embedded: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(SWEEP, words)
+    if "--data" not in words:
+        main(SWEEP, [*words, "--plan", "--store", str(embedded.location)])
+        assert "estimated time" in capsys.readouterr().out
+
+
+def test_the_job_command_reaches_the_sweep() -> None:
+    (words,) = commands("ray", "job", "submit")
+    assert words[:5] == ["--working-dir", ".", "--", "python", "sweeps/lr_decay.py"]
+    assert parse(SWEEP, words[5:]).store == Path("/shared/stars")
+
+
+def test_prepare_command(tmp_path: Path) -> None:
+    (words,) = commands("python", "-m", "stars", "prepare")
+    raw, out = words.index("--raw") + 1, words.index("--out") + 1
+    words[raw], words[out] = str(ROOT / "tests" / "vectors" / "ntu_raw"), str(tmp_path / "out")
+    application().cli(args=["prepare", *words])
+    assert (tmp_path / "out" / "joints.npy").is_file()
+
+
+def test_analysis_command(embedded: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    (words,) = [shlex.split(text)[3:] for text in re.findall(r"`(python -m analysis .*?)`", README.replace("\n", " "))]
+    run = bind(SWEEP, parse(SWEEP, ["--store", str(embedded.location)]), Console(quiet=True))
+    write_plan(embedded, plan_table(SWEEP, run.recipe, run.points))
+    assert analysis.__main__.main([*words, "--store", str(embedded.location)]) == 0
+    assert "stage 1 only" in capsys.readouterr().out
+
+
+def test_the_python_example_names_columns_that_exist(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    store = Store(tmp_path)
+    recipe = small(DATA)
+    from stars.sweep import points
+
+    write_plan(store, plan_table(SWEEP, recipe, points(SWEEP, recipe)))
+    exec(code.replace("~/.stars/store", str(tmp_path)), {})
