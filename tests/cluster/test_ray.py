@@ -68,6 +68,4 @@ def test_a_sweep_widened_by_one_decay_runs_only_the_new_points(
     assert "2 units to run" in capsys.readouterr().out
     found = store.location.glob("*/*/outcome.json")
     new = {path.parent.parent.name for path in found if path.parent.name not in before}
-        path.parent.parent.name for path in store.location.glob("*/*/outcome.json") if path.parent.name not in before
-    }
     assert new == {"tune", "features", "knn"}
