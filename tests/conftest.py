@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
 
-from tests.training import Tiny, make_tiny
+# The shapes in signatures are checked in every test, and only there: the hook must come before the first import.
+install_import_hook(["stars.model", "stars.strategies", "stars.neighbours", "stars.data.batches"], "beartype.beartype")
+
+from tests.training import Tiny, make_tiny  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """Processes that tests start: ones that kill themselves, and gloo groups of several workers.
 
-They are forked from a server that has imported torch and nothing else has happened in, so each starts at once and
-none inherits a thread.
+They are forked from a server that has imported torch and done nothing with it, so that each starts at once.
 """
 
 import contextlib
@@ -9,11 +8,12 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from datetime import timedelta
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, ParamSpec
 
 import torch
@@ -22,20 +22,21 @@ import torch.distributed
 P = ParamSpec("P")
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["stars.execute", "stars.pretrain", "stars.tune", "torch.distributed"])
+# The last two torch imports itself when the first model and the first optimiser are made.
+_CONTEXT.set_forkserver_preload(["stars.execute", "stars.pretrain", "stars.tune", "torch._decomp", "torch._dynamo"])
 _PATIENCE = 60  # seconds
 
 
 def start(work: Callable[P, None], *given: P.args, **named: P.kwargs) -> ForkServerProcess:
     """Begin `work` in a process of its own, with one thread."""
-    process = _CONTEXT.Process(target=_with_one_thread, args=(work, given, named), daemon=True)
+    process = _CONTEXT.Process(target=_with_one_thread, args=(partial(work, *given, **named),), daemon=True)
     process.start()
     return process
 
 
-def _with_one_thread(work: Callable[..., None], given: tuple[Any, ...], named: dict[str, Any]) -> None:
+def _with_one_thread(work: Callable[[], None]) -> None:
     torch.set_num_threads(1)
-    work(*given, **named)
+    work()
 
 
 def ended(process: ForkServerProcess) -> int:
@@ -61,19 +62,16 @@ def as_workers(world_size: int, meeting: Path, work: Callable[P, None], *given: 
     Raises:
         RuntimeError: a worker failed; its traceback is on the standard error.
     """
-    workers = [start(_join, rank, world_size, meeting, work, given, named) for rank in range(world_size)]
-    if any([ended(worker) for worker in workers]):
-        raise RuntimeError(f"workers ended with {[worker.exitcode for worker in workers]}")
+    workers = [
+        start(_join, partial(work, *given, **named), rank=rank, world_size=world_size, meeting=meeting)
+        for rank in range(world_size)
+    ]
+    statuses = [ended(worker) for worker in workers]
+    if any(statuses):
+        raise RuntimeError(f"the workers ended with {statuses}")
 
 
-def _join(
-    rank: int,
-    world_size: int,
-    meeting: Path,
-    work: Callable[..., None],
-    given: tuple[Any, ...],
-    named: dict[str, Any],
-) -> None:
+def _join(work: Callable[[], None], *, rank: int, world_size: int, meeting: Path) -> None:
     torch.distributed.init_process_group(
         "gloo",
         init_method=meeting.as_uri(),
@@ -82,19 +80,19 @@ def _join(
         timeout=timedelta(seconds=_PATIENCE / 2),
     )
     try:
-        work(*given, **named)
+        work()
     finally:
         torch.distributed.destroy_process_group()
 
 
 @contextlib.contextmanager
-def dying_at_line(line: int, sources: tuple[str, ...]) -> Iterator[None]:
-    """Within, this process kills itself once it has run `line` lines of the files `sources`."""
+def dying_at_line(line: int, sources: Container[CodeType]) -> Iterator[None]:
+    """Within, this process kills itself before the `line`-th line, from 1, that it runs of these functions' code."""
     seen = 0
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal seen
-        if frame.f_code.co_filename not in sources:
+        if frame.f_code not in sources:
             return None
         seen += event == "line"
         if seen == line:

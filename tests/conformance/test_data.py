@@ -127,7 +127,7 @@ def test_crops_and_resamples_as_published(tmp_path: Path, batched: bool) -> None
         chosen = [case for case in cases if (tuple(case["p"]), case["window"]) == (crop, window)]
         for some in [chosen] if batched else [[case] for case in chosen]:
             numbers = torch.tensor([keys.index(f"s{case['seq']}_data") for case in some])
-            view = View(frames=window, crop=crop)
+            view = View(frames=window, crop=tuple(map(float, crop)))
             found = views(clips, numbers, view, recorded_cut(view, clips.valid[numbers], some))
             for sequence, case in zip(found, some, strict=True):
                 expected = CROPS[case["key"]].transpose(1, 3, 2, 0)
