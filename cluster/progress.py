@@ -4,6 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -43,7 +44,7 @@ class Display:
     def say(self, line: str) -> None:
         """One line for people and for the log."""
         self._log.info(line)
-        elapsed = time.strftime("%M:%S", time.gmtime(time.monotonic() - self._started))
+        elapsed = timedelta(seconds=round(time.monotonic() - self._started))
         self._console.print(f"[dim]{elapsed}[/dim] {line}", highlight=False)
         self._spoken = time.monotonic()
 

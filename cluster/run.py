@@ -134,7 +134,9 @@ def _show(run: Run, plan: pa.Table, console: Console) -> None:
     rows = summary(frame, sweep=sweep.name, metric=sweep.metric, k=sweep.neighbours, context=context)
     console.print(to_rich(rows, title=f"{sweep.paper}: {sweep.title}"))
     axis = next(name for name in sweep.axes if name != "seed")
-    figure = store.location / "figures" / f"{sweep.name}-{run.recipe.name}-{run.recipe.data.content[:8]}.png"
+    data = run.recipe.data
+    name = "-".join((sweep.name, run.recipe.name, data.name, data.protocol, data.label_rule, data.content[:8]))
+    figure = store.location / "figures" / f"{name}.png"
     figure.parent.mkdir(exist_ok=True)
     draw(info(rows, axis), figure, title=sweep.title)
     console.print(f"results  {store.location / 'results'}", highlight=False)
