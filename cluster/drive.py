@@ -44,6 +44,7 @@ def drive(
         gpus = num_gpus()
         job = Job(
             store=str(store.location),
+            mark=store.token(),
             datasets={content: str(folder) for content, folder in datasets.items()},
             recipe=recipe,
             num_workers=options.workers,
@@ -57,7 +58,8 @@ def drive(
         display.say(f"{len(queue)} units to run on {num_cpus()} processors and {gpus} GPUs")
         base = {"job": asdict(job)}
         with display.live():
-            _tune(Ready(queue, base, trainer), display, gpus)
+            searcher = Ready(queue, base, trainer, capacity=gpus or num_cpus(), num_workers=options.workers)
+            _tune(searcher, display, gpus)
 
 
 def trained_by_ray(options: Options, gpus: int) -> Any:

@@ -3,6 +3,7 @@
 Both come through `stars.execute.perform`, so that a stage cannot tell them apart.
 """
 
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -35,9 +36,11 @@ class Job:
         num_workers: of a `TorchTrainer`.
         use_gpu: one GPU for every worker.
         retry: run again what has failed before.
+        mark: left in the store by the driver; a worker that does not find it sees another place.
     """
 
     store: str
+    mark: str
     datasets: Mapping[str, str]
     recipe: str
     num_workers: int = 1
@@ -47,20 +50,23 @@ class Job:
     def workplace(self) -> Workplace:
         """Open the store, on the worker."""
         datasets = {content: Path(folder) for content, folder in self.datasets.items()}
-        return Workplace(store=Store(self.store), datasets=datasets, recipe=self.recipe)
+        store = Store(self.store)
+        store.recognise(self.mark)
+        return Workplace(store=store, datasets=datasets, recipe=self.recipe)
 
 
 @dataclass
 class Reporter:
-    """Passes progress on, at most once a second."""
+    """Passes progress on, at most once in `every` seconds."""
 
     pass_on: Callable[[dict[str, Any]], None]
     stage: str
+    every: float = _REPORT_SECONDS
     last: float = field(default=0.0)
 
     def __call__(self, metrics: Mapping[str, float], step: int) -> None:
         """Report, unless the last report is too young."""
-        if time.monotonic() - self.last >= _REPORT_SECONDS:
+        if time.monotonic() - self.last >= self.every:
             self.last = time.monotonic()
             self.pass_on({"stage": self.stage, "step": step, **metrics})
 
@@ -96,7 +102,7 @@ def _train(stage: Stage, workplace: Workplace, job: Job) -> str:
     if last is not None and (last.status == "finished" or not job.retry):
         return last.status
     attempt = store.begin(stage)
-    config = {"job": job.__dict__, "stage": encode(stage), "attempt": attempt.name}
+    config = {"job": job.__dict__, "stage": encode(stage), "attempt": attempt.name, "number": attempt.number}
     trainer = TorchTrainer(
         _train_worker,
         train_loop_config=config,
@@ -122,14 +128,21 @@ def _train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     job = Job(**config["job"])
     workplace, stage = job.workplace(), _stage(config["stage"])
-    if workplace.store.finished(stage):
+    _, ended_before = workplace.store.last_outcome(kind(stage), fingerprint(stage))
+    if ended_before > config["number"]:
+        # Ray restarts a group that a worker's death brought down; what has an outcome by then is not run again.
         return
     attempt = workplace.store.begin(stage, config["attempt"])
-    reporter = Reporter(train.report, kind(stage))
     device = train.torch.get_device()
-    common: dict[str, Any] = {"store": workplace.store, "attempt": attempt, "device": device, "on_report": reporter}
     world_size = train.get_context().get_world_size()
+    # Ray's report waits for every worker: several must report at the same steps, whatever their clocks say.
+    reporter = Reporter(train.report, kind(stage), every=_REPORT_SECONDS if world_size == 1 else 0.0)
+    common: dict[str, Any] = {"store": workplace.store, "attempt": attempt, "device": device, "on_report": reporter}
     runtime: Runtime = PlainRuntime(**common) if world_size == 1 else DistributedRuntime(**common)
+    if runtime.rank == 0:
+        shutil.rmtree(attempt.output)
+        attempt.output.mkdir()
+    runtime.barrier()
     perform(attempt, workplace, runtime)
 
 

@@ -5,9 +5,11 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 import pyarrow as pa
 from rich.console import Console
@@ -50,13 +52,22 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> None:
     console = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
     try:
         run = bind(sweep, options, console)
-    except (ValueError, StoreError) as problem:
-        print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - the edge
-        sys.exit(2)
-    if options.plan:
-        show_plan(console, run.sweep, run.points, run.store, os.cpu_count() or 1)
-        return
-    sys.exit(carry_out(run, console))
+    except (ValueError, StoreError, OSError) as problem:
+        _refuse(problem)
+    try:
+        if options.plan:
+            show_plan(console, run.sweep, run.points, run.store, os.cpu_count() or 1)
+            return
+        status = carry_out(run, console)
+    except StoreError as problem:
+        _refuse(problem)
+    sys.exit(status)
+
+
+def _refuse(problem: Exception) -> NoReturn:
+    """Say what is wrong in one line, and end with status 2."""
+    print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - the edge
+    sys.exit(2)
 
 
 def bind(sweep: Sweep, options: Options, console: Console) -> Run:
@@ -78,6 +89,8 @@ def bind(sweep: Sweep, options: Options, console: Console) -> Run:
     recipe = replace(RECIPES[name](data), reseed_pretraining=options.reseed_pretraining)
     planned = points(sweep, recipe)
     _check_batches(planned, len(parts.train), options.workers)
+    if "RAY_ADDRESS" not in os.environ and options.workers > (os.cpu_count() or 1):
+        raise ValueError(f"--workers is {options.workers}; allowed on this machine: at most {os.cpu_count()}")
     return Run(sweep=sweep, recipe=recipe, points=planned, store=store, dataset=dataset, options=options)
 
 
@@ -104,12 +117,15 @@ def carry_out(run: Run, console: Console) -> int:
             console.print("everything is finished already; nothing to run", highlight=False)
     for stage in targets:
         republish(stage, store)
-    unfinished = missing(targets, store)
     _show(run, plan, console)
     console.print(f"plan     {store.location / plan_key}", highlight=False)
     console.print(f"log      {log_file}", highlight=False)
+    unfinished = missing(targets, store)
+    failed = Counter(last.status for stage in unfinished if (last := store.outcome(stage)) is not None)
+    for status, count in failed.items():
+        console.print(f"[red]{count} stages ended as {status}; --retry runs them again[/red]")
     if unfinished:
-        console.print(f"[red]{len(unfinished)} stages are not finished; type the command again to go on[/red]")
+        console.print(f"[red]{len(unfinished)} stages are not finished; the same command goes on with them[/red]")
     return 1 if unfinished else 0
 
 
@@ -133,13 +149,16 @@ def _show(run: Run, plan: pa.Table, console: Console) -> None:
     frame = load(store, sweep.name, plan=plan)
     rows = summary(frame, sweep=sweep.name, metric=sweep.metric, k=sweep.neighbours, context=context)
     console.print(to_rich(rows, title=f"{sweep.paper}: {sweep.title}"))
-    axis = next(name for name in sweep.axes if name != "seed")
+    console.print(f"results  {store.location / 'results'}", highlight=False)
+    axes = [name for name in sweep.axes if name != "seed"]
+    if len(axes) != 1 or rows.loc[rows["reference"] == "", "mean"].isna().all():
+        console.print("figure   none: it needs one axis beside the seeds, and a finished point", highlight=False)
+        return
     data = run.recipe.data
     name = "-".join((sweep.name, run.recipe.name, data.name, data.protocol, data.label_rule, data.content[:8]))
     figure = store.location / "figures" / f"{name}.png"
     figure.parent.mkdir(exist_ok=True)
-    draw(info(rows, axis), figure, title=sweep.title)
-    console.print(f"results  {store.location / 'results'}", highlight=False)
+    draw(info(rows, axes[0]), figure, title=sweep.title)
     console.print(f"figure   {figure}", highlight=False)
 
 

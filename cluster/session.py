@@ -13,6 +13,8 @@ for _name, _value in {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
+    # A node that an autoscaler adds takes minutes to come.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
     "RAY_TQDM": "0",
 }.items():
     os.environ.setdefault(_name, _value)

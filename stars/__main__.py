@@ -65,6 +65,7 @@ def synthesize(out: Path, source: tyro.conf.OmitArgPrefixes[Synthetic] = EMBEDDE
         out: folder for the files.
         source: how many, of what, and how hard.
     """
+    out.mkdir(parents=True, exist_ok=True)
     count = write(source, out)
     _CONSOLE.print(f"{count} recordings in {out}", highlight=False)
 
@@ -75,7 +76,7 @@ def store_ls(store: Path | None = None) -> None:
     Args:
         store: the store. Default: $STARS_STORE, else ~/.stars/store.
     """
-    opened = Store(store or default_location())
+    opened = Store(store or default_location(), read_only=True)
     counts = Counter(
         (stage_kind, outcome.status if (outcome := opened.last_outcome(stage_kind, name)[0]) else "unfinished")
         for stage_kind, name in opened.stages()
@@ -94,7 +95,7 @@ def store_verify(store: Path | None = None) -> None:
     Args:
         store: the store. Default: $STARS_STORE, else ~/.stars/store.
     """
-    opened = Store(store or default_location())
+    opened = Store(store or default_location(), read_only=True)
     damaged = 0
     checked = 0
     for stage_kind, name in opened.stages():
@@ -103,7 +104,7 @@ def store_verify(store: Path | None = None) -> None:
         except StoreError as problem:
             damaged += 1
             _CONSOLE.print(f"[red]{problem}[/red]", highlight=False)
-    for folder in sorted((opened.location / "data").glob("*")) if (opened.location / "data").is_dir() else []:
+    for folder in sorted((opened.location / "data").glob("[!.]*")) if (opened.location / "data").is_dir() else []:
         try:
             Packed.open(folder).verify()
             checked += 1

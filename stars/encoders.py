@@ -30,6 +30,7 @@ def save_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
 
 def load_encoder(folder: Path, shape: EncoderShape, device: torch.device, dtype: torch.dtype) -> Encoder:
     """The encoder that a stage left in its output folder."""
-    encoder = Encoder(shape)
+    # First the precision, then the weights: the other way round would round double-precision weights.
+    encoder = Encoder(shape).to(device=device, dtype=dtype)
     encoder.load_state_dict(load_file(folder / ENCODER_FILE))
-    return encoder.to(device=device, dtype=dtype)
+    return encoder

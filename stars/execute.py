@@ -92,7 +92,9 @@ def perform(attempt: Attempt, workplace: Workplace, runtime: Runtime) -> None:
         status, reason, horizon = "diverged", str(problem), problem.step
     except Stopped as problem:
         status, reason, horizon = "stopped", str(problem), problem.step
-    except (torch.OutOfMemoryError, MemoryError) as problem:
+    except (MemoryError, RuntimeError) as problem:
+        if not _out_of_memory(problem):
+            raise
         status, reason = "oom", str(problem) or type(problem).__name__
         if runtime.world_size > 1:
             # The other workers still wait in a collective: record the outcome here, then bring the group down.
@@ -107,8 +109,13 @@ def perform(attempt: Attempt, workplace: Workplace, runtime: Runtime) -> None:
         republish(stage, store)
 
 
+def _out_of_memory(problem: Exception) -> bool:
+    """Torch has a class for a full GPU, and only a message for full main memory."""
+    return isinstance(problem, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(problem)
+
+
 def inputs(stage: Stage, workplace: Workplace) -> dict[str, Path]:
-    """The folder of every stage and data set in the stage's fields, verified.
+    """The folder of every stage (verified) and data set in the stage's fields.
 
     Raises:
         StoreError: a data set that is not here, or an input that is not finished or damaged.

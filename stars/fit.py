@@ -15,9 +15,9 @@ from stars.runtime import Runtime
 class Diverged(ArithmeticError):  # noqa: N818 - an ending, as the store names it
     """The loss is no longer finite; `step` is the first such step."""
 
-    def __init__(self, step: int, loss: float) -> None:
-        """Name the step, from 0, and its loss."""
-        super().__init__(f"loss is {loss} at step {step}")
+    def __init__(self, step: int, loss: float, words: str = "") -> None:
+        """Name the step, from 0, and its loss; or say it in `words`."""
+        super().__init__(words or f"loss is {loss} at step {step}")
         self.step = step
 
 
@@ -95,7 +95,16 @@ def fit(task: Task, runtime: Runtime) -> list[float]:
         if time.monotonic() - saved >= runtime.checkpoint_seconds:
             runtime.save(_state(task, losses), done)
             saved = time.monotonic()
+    _check_weights(task)
     return losses
+
+
+def _check_weights(task: Task) -> None:
+    """The last step's gradient is in no loss: what it did to the weights is looked at here."""
+    for module in task.modules.values():
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise Diverged(task.num_steps - 1, float("nan"), f"{name} is not finite after the last step")
 
 
 def _finite(losses: list[float], first: int) -> list[float]:
@@ -133,7 +142,5 @@ def _resume(task: Task, runtime: Runtime) -> tuple[list[float], int]:
         if kind == "optimiser":
             number, _, name = rest.partition("/")
             parameter = parameters[int(number)]
-            # AdamW counts its steps on the CPU unless fused on a GPU; the moments live beside the parameter.
-            device = "cpu" if name == "step" and parameter.device.type == "cpu" else parameter.device
-            task.optimiser.state[parameter][name] = tensor.to(device)
+            task.optimiser.state[parameter][name] = tensor.to(parameter.device)
     return state["losses"].tolist(), step

@@ -32,7 +32,8 @@ def code_version() -> str:
 @functools.cache
 def library_versions() -> str:
     """Versions of Python and of what computes, as JSON."""
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    installed = {distribution.name.lower() for distribution in importlib.metadata.distributions()}
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES if name in installed}
     return json.dumps({"python": platform.python_version(), **versions}, sort_keys=True)
 
 

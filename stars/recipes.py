@@ -56,7 +56,8 @@ class Recipe:
 
     def knn(self, encoder: EncoderStage) -> KNN:
         """The KNN probe of an encoder."""
-        features = Features(encoder=encoder, data=unlabelled(self.data), crop=self.test_crop)
+        precision = self.stage1.precision
+        features = Features(encoder=encoder, data=unlabelled(self.data), crop=self.test_crop, precision=precision)
         return KNN(features=features, data=self.data, k=self.k)
 
     def context(self) -> dict[str, bool | int | float | str]:
@@ -68,6 +69,7 @@ class Recipe:
             "data_content": data.content,
             "protocol": data.protocol,
             "label_rule": data.label_rule,
+            "coordinates_missing": data.coordinates_missing,
             "reseed_pretraining": self.reseed_pretraining,
         }
 

@@ -14,11 +14,12 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from stars.provenance import code_version, device_name, library_versions
 from stars.store import Attempt, Store, sha256
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -128,13 +129,13 @@ class PlainRuntime:
     def save(self, state: Mapping[str, Tensor], step: int) -> None:
         """Write a checkpoint of the attempt, if there is one."""
         if self.attempt is not None:
-            save_checkpoint(self.attempt.checkpoints, state, step)
+            save_checkpoint(self.attempt.checkpoints, state, step, stamp(self.device))
 
     def latest(self) -> tuple[dict[str, Tensor], int] | None:
-        """The last sound checkpoint of any attempt at the stage."""
+        """The last sound checkpoint of any attempt at the stage, by the same code on the same kind of device."""
         if self.store is None or self.attempt is None:
             return None
-        return latest_checkpoint(self.store.checkpoints(self.attempt.stage))
+        return latest_checkpoint(self.store.checkpoints(self.attempt.stage), stamp(self.device))
 
     def should_stop(self) -> bool:
         """Ask."""
@@ -166,7 +167,7 @@ class DistributedRuntime:
         """Distributed data parallel over the module's trainable parameters; the module itself where it has none."""
         if not any(parameter.requires_grad for parameter in module.parameters()):
             return module
-        return DistributedDataParallel(module, broadcast_buffers=False)
+        return DistributedDataParallel(module, forward_sync_buffers=False)
 
     def gather(self, tensor: Tensor) -> Tensor:
         """See `Runtime.gather`."""
@@ -178,20 +179,19 @@ class DistributedRuntime:
         torch.distributed.barrier()
 
     def report(self, metrics: Mapping[str, float], step: int) -> None:
-        """Worker 0 passes on."""
-        if self.rank == 0:
-            self.on_report(metrics, step)
+        """Every worker passes on, at the same steps: who listens may wait for all of them."""
+        self.on_report(metrics, step)
 
     def save(self, state: Mapping[str, Tensor], step: int) -> None:
         """Worker 0 writes; the state is the same everywhere."""
         if self.rank == 0:
-            save_checkpoint(self.attempt.checkpoints, state, step)
+            save_checkpoint(self.attempt.checkpoints, state, step, stamp(self.device))
 
     def latest(self) -> tuple[dict[str, Tensor], int] | None:
         """The checkpoint that worker 0 finds, so that all resume from one step."""
         found: list[Any] = [None]
         if self.rank == 0:
-            found = [latest_checkpoint(self.store.checkpoints(self.attempt.stage))]
+            found = [latest_checkpoint(self.store.checkpoints(self.attempt.stage), stamp(self.device))]
         torch.distributed.broadcast_object_list(found, src=0)
         result: tuple[dict[str, Tensor], int] | None = found[0]
         return result
@@ -219,12 +219,18 @@ class _Gather(torch.autograd.Function):
         return gradients[0][first : first + ctx.rows] * torch.distributed.get_world_size()
 
 
-def save_checkpoint(folder: Path, state: Mapping[str, Tensor], step: int) -> Path:
+def stamp(device: torch.device) -> str:
+    """What a checkpoint's bits depend on beside the stage: only a run like it may go on from it."""
+    return f"{code_version()}, {library_versions()}, {device_name(device)}"
+
+
+def save_checkpoint(folder: Path, state: Mapping[str, Tensor], step: int, made_by: str = "") -> Path:
     """Write one checkpoint whose name carries its step and hash, and drop all but the newest two.
 
     The rename is the commit: a half-written file never has a checkpoint's name.
     """
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    content = save(tensors, metadata={"stamp": made_by})
     path = folder / f"{step:09d}-{hashlib.sha256(content).hexdigest()}.safetensors"
     part = path.with_suffix(".part")
     with part.open("wb") as stream:
@@ -237,14 +243,19 @@ def save_checkpoint(folder: Path, state: Mapping[str, Tensor], step: int) -> Pat
     return path
 
 
-def latest_checkpoint(paths: list[Path]) -> tuple[dict[str, Tensor], int] | None:
-    """The first of `paths` (latest step first) whose content has the hash in its name, with its step."""
+def latest_checkpoint(paths: list[Path], made_by: str = "") -> tuple[dict[str, Tensor], int] | None:
+    """The first of `paths` (latest step first) with the hash in its name and the same stamp, with its step."""
     for path in paths:
         step, _, recorded = path.stem.partition("-")
         try:
-            if sha256(path) == recorded:
+            if sha256(path) == recorded and _stamp_of(path) == made_by:
                 return load_file(path), int(step)
         except (FileNotFoundError, SafetensorError):
             # Another attempt may have pruned it between listing and reading; the one before serves.
             continue
     return None
+
+
+def _stamp_of(path: Path) -> str:
+    with safe_open(path, framework="pt") as checkpoint:
+        return str((checkpoint.metadata() or {}).get("stamp", ""))

@@ -6,7 +6,7 @@
     <store>/<stage kind>/<fingerprint>/outcome-1.json, …                   created by a retry of what had failed
 
 An attempt exists for readers once an outcome names it, and an outcome is created in one operation that fails when
-it is there already (`obstore`, mode "create": a hard link on disk, a conditional put on S3). Nothing is ever
+it is there already (`obstore`, mode "create": a hard link on disk). Nothing is ever
 overwritten: a retry adds the next outcome, and the last one decides. Killed before that operation, an attempt never
 was; killed after it, the stage is finished.
 """
@@ -118,7 +118,9 @@ class Store:
         Raises:
             StoreError: the place cannot be written, or cannot create only if absent; with `read_only`, is not there.
         """
-        self.location = Path(location).expanduser().absolute()
+        if "://" in str(location):
+            raise StoreError(f"store {location}: allowed is a folder on a disk that every node sees")
+        self.location = Path(os.path.expanduser(location)).absolute()  # noqa: PTH111 - leaves an unknown user's ~ alone
         self._read_only = read_only
         self._verified: set[str] = set()
         if read_only:
@@ -138,6 +140,17 @@ class Store:
         if not self.create(key, b"first") or self.create(key, b"second") or self.read(key) != b"first":
             raise StoreError(f"store {self.location}: does not refuse to overwrite; use another place")
         obstore.delete(self._objects, key)
+
+    def token(self) -> str:
+        """Leave a mark, by which another node can tell that it sees this very store."""
+        mark = uuid.uuid4().hex
+        self.create(f"probe/{mark}", b"")
+        return mark
+
+    def recognise(self, mark: str) -> None:
+        """Look for the mark. Raises StoreError when this is another place under the same name."""
+        if not (self.location / "probe" / mark).is_file():
+            raise StoreError(f"store {self.location}: this node sees another place by that name; use a shared one")
 
     def create(self, key: str, content: bytes) -> bool:
         """Write `key` unless it exists, in one operation. Returns whether this call wrote it; durable on return."""
@@ -254,13 +267,26 @@ class Store:
             files=files,
             measured={**measured, "finished": datetime.now(UTC).isoformat(timespec="seconds")},
         )
-        key = _outcome_key(kind(attempt.stage), fingerprint(attempt.stage), attempt.number)
-        if not self.create(key, outcome.document()):
-            # Lost to another attempt, or an earlier call of ours succeeded and its answer was lost: the file tells.
-            outcome = _parse(self.read(key), self.location / key)
-        if status == "finished":
+        counts = self._settle(attempt, outcome)
+        if counts.status == "finished":
             shutil.rmtree(attempt.checkpoints, ignore_errors=True)
-        return outcome
+        return counts
+
+    def _settle(self, attempt: Attempt, ours: Outcome) -> Outcome:
+        """Create our outcome, unless another counts already; returns the one that counts.
+
+        What is there may be another attempt's, or our own from a call whose answer was lost: the file tells. A finished
+        outcome goes behind another attempt's failure, so that no work is lost to it.
+        """
+        number = attempt.number
+        while True:
+            key = _outcome_key(kind(attempt.stage), fingerprint(attempt.stage), number)
+            if self.create(key, ours.document()):
+                return ours
+            there = _parse(self.read(key), self.location / key)
+            if there.status == "finished" or ours.status != "finished" or there.attempt == attempt.name:
+                return there
+            number += 1
 
     def _home(self, stage: Stage) -> Path:
         return self.location / kind(stage) / fingerprint(stage)

@@ -1,28 +1,28 @@
 """What tests let the workers of a gloo group do. Everything is called in every worker."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.distributed
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from stars.data.packed import Packed
 from stars.encoders import EncoderStage, load_encoder
 from stars.execute import Workplace, perform
-from stars.fit import Diverged, Stopped, fit
-from stars.optimise import adamw
+from stars.fit import Diverged, fit
 from stars.pretrain import DTYPES
 from stars.runtime import DistributedRuntime, Runtime
 from stars.store import Attempt, Store
 from stars.tune import Tune, Tuning
-from tests.training import Tiny
+from tests.training import Scripted, Tiny
 
-ELSEWHERE = "worker-{}"
-"""Where a worker other than 0 writes, beside the store: nothing may come to lie there."""
+
+def elsewhere(location: Path, rank: int) -> Path:
+    """Where a worker other than 0 would write, beside the store: no file may come to lie there."""
+    return location.parent / f"{location.name}-worker-{rank}"
 
 
 def runtime_of(location: Path, stage: EncoderStage, *, stop_after: int | None = None) -> DistributedRuntime:
@@ -31,20 +31,21 @@ def runtime_of(location: Path, stage: EncoderStage, *, stop_after: int | None = 
     Args:
         location: of the store.
         stage: what is attempted.
-        stop_after: at the end of this epoch (from 1) worker 0 is told to stop; the others never are.
+        stop_after: at the end of this epoch (from 1) worker 0 is told to stop. The others always are, to no effect.
     """
     rank = torch.distributed.get_rank()
     store = Store(location, read_only=rank > 0)
-    attempt = store.begin(stage, "shared") if rank == 0 else Attempt(
-        stage=stage, name="shared", folder=location.parent / ELSEWHERE.format(rank)
-    )
-    attempt.output.mkdir(parents=True, exist_ok=True)
-    attempt.checkpoints.mkdir(exist_ok=True)
+    if rank == 0:
+        attempt = store.begin(stage)
+    else:
+        attempt = Attempt(stage=stage, name="elsewhere", folder=elsewhere(location, rank))
+        attempt.output.mkdir(parents=True, exist_ok=True)
+        attempt.checkpoints.mkdir(exist_ok=True)
     asked: list[None] = []
 
     def stop() -> bool:
         asked.append(None)
-        return rank == 0 and len(asked) == stop_after
+        return rank > 0 or len(asked) == stop_after
 
     return DistributedRuntime(store=store, attempt=attempt, stop=stop, checkpoint_seconds=0.0)
 
@@ -89,3 +90,14 @@ def write_gradients(tiny: Tiny, location: Path, stage: Tune, out: Path) -> None:
         found = gradients_of(stage, tiny, right.store, runtime)
         if runtime.rank == 0:
             save_file(found, out / f"{name}.safetensors")
+
+
+def meet_nan(location: Path, tiny: Tiny, out: Path) -> None:
+    """Only the last worker's loss is not a number, at step 4; every worker writes at which step its run diverged."""
+    runtime = runtime_of(location, tiny.recipe.stage1)
+    last = runtime.rank == runtime.world_size - 1
+    task = Scripted([1.0] * 4 + [math.nan if last else 1.0] * 5)
+    try:
+        fit(task, runtime)
+    except Diverged as problem:
+        (out / f"{runtime.rank}").write_text(str(problem.step))

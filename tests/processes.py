@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Container, Iterator
 from datetime import timedelta
 from functools import partial
@@ -28,14 +29,15 @@ _PATIENCE = 60  # seconds
 
 
 def start(work: Callable[P, None], *given: P.args, **named: P.kwargs) -> ForkServerProcess:
-    """Begin `work` in a process of its own, with one thread."""
-    process = _CONTEXT.Process(target=_with_one_thread, args=(partial(work, *given, **named),), daemon=True)
+    """Begin `work` in a process of its own, with one thread and warnings as errors."""
+    process = _CONTEXT.Process(target=_strictly, args=(partial(work, *given, **named),), daemon=True)
     process.start()
     return process
 
 
-def _with_one_thread(work: Callable[[], None]) -> None:
+def _strictly(work: Callable[[], None]) -> None:
     torch.set_num_threads(1)
+    warnings.simplefilter("error")
     work()
 
 

@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from stars import runtime
 from stars.encoders import EncoderStage
 from stars.execute import perform, realise
 from stars.fit import Diverged, Stopped, fit
-from stars.optimise import adamw, set_learning_rate
 from stars.runtime import PlainRuntime, save_checkpoint
 from stars.store import StoreError
 from tests.processes import dying_at_line, ended, start
-from tests.training import Tiny, equal, make_plain, output
+from tests.training import Scripted, Tiny, equal, make_plain, output
 
 STAGES = ("stage1", "stage2")
 
@@ -172,28 +171,6 @@ def saved_step(path: Path) -> int:
     return int(path.name.partition("-")[0])
 
 
-@dataclass
-class Scripted:
-    """A task with 9 steps in 3 epochs whose losses are given: one weight, and a loss that adds 0 times it."""
-
-    losses: list[float]
-    num_steps: int = 9
-    steps_per_epoch: int = 3
-    clip: float | None = None
-    modules: dict[str, nn.Module] = field(default_factory=lambda: {"line": nn.Linear(1, 1, dtype=torch.float64)})
-
-    def __post_init__(self) -> None:
-        self.weight = next(self.modules["line"].parameters())
-        self.optimiser = adamw([{"params": [self.weight], "scale": 1.0}], betas=(0.9, 0.95))
-
-    def set_rates(self, step: int) -> float:
-        set_learning_rate(self.optimiser, 0.0)
-        return 0.0
-
-    def loss(self, step: int) -> Tensor:
-        return 0 * self.weight.sum() + self.losses[step]
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("step", [0, 2, 4, 8])
 def test_the_first_loss_that_is_not_finite_is_named(step: int, value: float) -> None:
@@ -202,6 +179,21 @@ def test_the_first_loss_that_is_not_finite_is_named(step: int, value: float) -> 
     with pytest.raises(Diverged, match=rf"^loss is {value} at step {step}$") as raised:
         fit(Scripted([*losses[: step + 1], *[math.nan] * (8 - step)]), PlainRuntime())
     assert raised.value.step == step
+
+
+@dataclass
+class SteepEnd(Scripted):
+    """The last loss is 1, and its gradient is no number."""
+
+    def loss(self, step: int) -> Tensor:
+        return super().loss(step) + (0 * self.weight).sqrt().sum() if step == self.num_steps - 1 else super().loss(step)
+
+
+def test_what_the_last_step_does_to_the_weights_is_seen() -> None:
+    task = SteepEnd([1.0] * 9)
+    with pytest.raises(Diverged, match=r"^weight is not finite after the last step") as raised:
+        fit(task, PlainRuntime())
+    assert raised.value.step == 8
 
 
 def test_a_large_loss_is_a_number() -> None:

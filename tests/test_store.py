@@ -54,6 +54,24 @@ def test_of_many_attempts_at_once_one_counts(tmp_path: Path) -> None:
     assert Store(tmp_path).outcome(STAGE).attempt in names  # type: ignore[union-attr]
 
 
+def test_a_finished_result_is_not_lost_to_a_failure_that_came_first(tmp_path: Path) -> None:
+    one, other = Store(tmp_path), Store(tmp_path)
+    failing, finishing = one.begin(STAGE), other.begin(STAGE)
+    one.commit(failing, status="oom", inputs={}, measured={})
+    outcome = other.commit(finishing, inputs={}, measured={})
+    assert (outcome.status, outcome.attempt) == ("finished", finishing.name)
+    assert one.finished(STAGE)
+    late = one.commit(one.begin(STAGE), status="diverged", inputs={}, measured={})
+    assert late == outcome, "nothing comes after a finished outcome"
+
+
+def test_a_node_that_sees_another_place_is_told(tmp_path: Path) -> None:
+    mark = Store(tmp_path / "shared").token()
+    Store(tmp_path / "shared").recognise(mark)
+    with pytest.raises(StoreError, match="sees another place"):
+        Store(tmp_path / "private").recognise(mark)
+
+
 def test_a_lost_answer_is_settled_by_reading_back(tmp_path: Path) -> None:
     store = Store(tmp_path)
     attempt = store.begin(STAGE)

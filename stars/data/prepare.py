@@ -55,6 +55,8 @@ class _Chunk:
                 raise Unreadable(name, "every frame sums to 0; at least one must not")
         except Unreadable as problem:
             return problem
+        except OSError as problem:
+            return Unreadable(name, f"cannot be opened ({problem.strerror})")
         return _Ready(name, labels, sequence)
 
 

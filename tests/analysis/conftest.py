@@ -66,6 +66,8 @@ class Laboratory:
                 "fingerprint": probe,
                 "dataset": "synthetic",
                 "protocol": "xsub",
+                "label_rule": "action",
+                "stage_version": 1,
                 "split": "test",
                 "probe": "knn",
                 "feature": "pooled",

@@ -1,4 +1,3 @@
-import ast
 import csv
 import io
 import subprocess
@@ -99,7 +98,7 @@ def test_as_a_command_it_leaves_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "analysis", "lr_decay", "--store", str(tmp_path / "typo")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines() == [f"analysis: store {tmp_path / 'typo'}: there is no such folder"]
+    assert done.stderr.splitlines() == [f"analysis: store {tmp_path / 'typo'}: not there"]
 
 
 def test_nothing_heavy_is_loaded() -> None:
@@ -109,15 +108,3 @@ def test_nothing_heavy_is_loaded() -> None:
     program = f"import sys, analysis.__main__, {', '.join(modules)}; print([n for n in {names} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_of_ours_only_results_sweep_and_store_are_imported() -> None:
-    found = set()
-    for path in Path(analysis.__path__[0]).glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom):
-                found.add(node.module or "")
-            elif isinstance(node, ast.Import):
-                found |= {name.name for name in node.names}
-    ours = {name for name in found if name.split(".")[0] in ("stars", "sweeps", "cluster")}
-    assert ours == {"stars.results", "stars.sweep", "stars.store"}

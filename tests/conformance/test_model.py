@@ -1,6 +1,7 @@
 """Encoder, masking and stage 1 against the numbers of the published code."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stars.data.batches import View
+from stars.data.dataset import describe
+from stars.data.packed import Packed
+from stars.fit import fit
 from stars.model import masking
 from stars.model.encoder import Encoder, EncoderShape
 from stars.model.heads import ContrastiveHead
 from stars.model.mamp import DecoderShape, Mamp, Masking, Target
-from stars.optimise import adamw, decay_groups, set_learning_rate, warmup_cosine
+from stars.optimise import adamw, decay_groups, set_learning_rate
+from stars.pretrain import Pretrain, Pretraining
+from stars.runtime import PlainRuntime
 from tests.conformance.fill import fill, filled
-from tests.conformance.translate import encoder_shape, our_batch
+from tests.conformance.translate import blank_store, encoder_shape, our_batch
 from tests.conformance.vectors import DIRECTORY, load
 
 Arrays = dict[str, NDArray[Any]]
@@ -214,33 +221,59 @@ def test_motion_and_masking() -> None:
         close(masking.motion(rows, 4), of_case["motion4"])
 
 
-def test_six_steps_of_pretraining() -> None:
+class SixSteps(Pretraining):
+    """The product's stage 1, on the batches and draws of the vectors."""
+
+    def __init__(self, stage: Pretrain, mamp: Mamp, packed: Packed, arrays: Arrays) -> None:
+        super().__init__(stage, mamp, packed, PlainRuntime())
+        self.arrays = arrays
+        # The reference stops in the middle of its schedule.
+        self.num_steps = len(arrays["losses"])
+
+    def loss(self, step: int) -> Tensor:
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        x, uniform = our_batch(self.arrays["x"][batch]), torch.from_numpy(self.arrays["u"][epoch, batch])
+        loss: Tensor = self.prepared(x, uniform).loss
+        return loss
+
+
+def six_steps(folder: Path) -> tuple[SixSteps, Arrays]:
     arrays, meta = load("d_pretrain_6steps")
     size = meta["hyperparameters"]
     mamp = build_mamp(
         size | {"ratio": size["mask_ratio"], "tau": size["motion_aware_tau"], "stride": size["motion_stride"]}
     )
-    optimiser = adamw(decay_groups(mamp, size["weight_decay"], exempt=True), tuple(size["betas"]))
-    steps_per_epoch = len(arrays["x"])
-    for step, reference in enumerate(arrays["losses"]):
-        epoch, batch = divmod(step, steps_per_epoch)
-        learning_rate = warmup_cosine(
-            step,
-            steps_per_epoch=steps_per_epoch,
-            epochs=size["epochs"],
-            warmup_epochs=size["warmup_epochs"],
-            learning_rate=size["lr"],
-            minimum=size["min_lr"],
-        )
-        np.testing.assert_allclose(learning_rate, arrays["lr"][step], rtol=1e-12)
-        set_learning_rate(optimiser, learning_rate)
-        loss = mamp(our_batch(arrays["x"][batch]), torch.from_numpy(arrays["u"][epoch, batch])).loss
-        np.testing.assert_allclose(loss.item(), reference, rtol=1e-5)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    num_batches, batch_size = arrays["x"].shape[:2]
+    packed = blank_store(folder, num_batches * batch_size, size["V"])
+    stage = Pretrain(
+        data=describe(packed),
+        encoder=mamp.shape,
+        decoder=DecoderShape(width=size["dec"], depth=size["dd"]),
+        masking=mamp.masking,
+        target=mamp.target,
+        view=View(frames=size["T"]),
+        epochs=size["epochs"],
+        warmup_epochs=size["warmup_epochs"],
+        batch_size=batch_size,
+        learning_rate=size["lr"],
+        minimum_learning_rate=size["min_lr"],
+        weight_decay=size["weight_decay"],
+        decay_all=False,
+        seed=0,
+    )
+    task = SixSteps(stage, mamp, packed, arrays)
+    assert task.steps_per_epoch == num_batches
+    assert {group["betas"] for group in task.optimiser.param_groups} == {tuple(size["betas"])}
+    return task, arrays
+
+
+def test_six_steps_of_pretraining(tmp_path: Path) -> None:
+    task, arrays = six_steps(tmp_path / "blank")
+    rates = [task.set_rates(step) for step in range(task.num_steps)]
+    np.testing.assert_allclose(rates, arrays["lr"], rtol=1e-12)
+    np.testing.assert_allclose(fit(task, task.runtime), arrays["losses"], rtol=1e-5)
     apart = []
-    for name, parameter in mamp.named_parameters():
+    for name, parameter in task.modules["mamp"].named_parameters():
         difference = np.abs(parameter.detach().numpy() - arrays[f"final/{name}"])
         if name.endswith("attn.qkv.bias"):
             # A key's bias shifts all scores of a query alike: its gradient is 0 and Adam walks on rounding noise.

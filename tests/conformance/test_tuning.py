@@ -3,6 +3,10 @@
 import copy
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,12 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from stars.data.batches import View
+from stars.data.dataset import Data, describe
+from stars.data.packed import Packed
+from stars.fit import fit
 from stars.model.encoder import Encoder, EncoderShape
 from stars.model.heads import ContrastiveHead
-from stars.optimise import adamw, clip_each, constant, set_learning_rate, tuning_groups, warmup_cosine
+from stars.optimise import adamw, set_learning_rate, tuning_groups, warmup_cosine
+from stars.recipes import paper
+from stars.runtime import PlainRuntime
 from stars.strategies.nnclr import NNCLR, NNCLRObjective, contrast
+from stars.tune import Tune, Tuning
 from tests.conformance.fill import filled
-from tests.conformance.translate import encoder_shape, our_batch
+from tests.conformance.translate import blank_store, encoder_shape, our_batch
 from tests.conformance.vectors import DIRECTORY, load
 
 _OPTIMISER = r"AdamW betas (?P<beta1>\S+),(?P<beta2>\S+) eps (?P<eps>\S+) weight_decay (?P<decay>\S+)"
@@ -81,69 +92,118 @@ def test_loss_and_queue_of_several_workers() -> None:
     np.testing.assert_array_equal(objective.queue_ptr, arrays["ptr_after"])
 
 
-class Run:
-    """The model of f_nnclr_3steps in double precision, tuned by the product's own parts."""
+class ThreeSteps(Tuning):
+    """The product's stage 2, on the batches of the vectors; before every loss it looks at what is inside.
 
-    def __init__(
-        self, arrays: dict[str, NDArray[Any]], size: dict[str, Any], num_views: Literal[1, 2], head_only: bool
-    ) -> None:
-        strategy = NNCLR(queue_size=size["K"], temperature=size["Temp"], hidden=size["hidden"], num_views=num_views)
-        self.encoder = Encoder(encoder_shape(size))
-        self.objective = strategy.build(size["fd"], torch.Generator().manual_seed(0))
-        weights = {name[2:]: torch.from_numpy(a) for name, a in arrays.items() if name.startswith("w/")}
-        head = {name.removeprefix(HEAD): tensor for name, tensor in weights.items() if name.startswith(HEAD)}
-        encoder = {n.removeprefix(ENCODER): tensor for n, tensor in weights.items() if not n.startswith(HEAD)}
-        self.encoder.load_state_dict(encoder)
-        self.objective.head.load_state_dict(head)
-        self.objective.queue.copy_(torch.from_numpy(arrays["queue_init"]))
-        self.encoder.double()
-        self.objective.double()
-        stated = re.match(_OPTIMISER, size["optimizer"])
-        assert stated, size["optimizer"]
-        first_tuned_block = None if head_only else size["depth"] // 2
-        self.first_tuned = size["depth"] if first_tuned_block is None else first_tuned_block
-        groups = tuning_groups(
-            self.encoder,
-            self.objective.head,
-            learning_rate=size["lr"],
-            layer_decay=size["decay"],
-            first_tuned_block=first_tuned_block,
-            weight_decay=float(stated["decay"]),
-        )
-        self.optimiser = adamw(groups, betas=(float(stated["beta1"]), float(stated["beta2"])))
-        assert self.optimiser.defaults["eps"] == float(stated["eps"])
-        self.tuned = {
-            name.removeprefix(ENCODER): parameter
-            for name, parameter in self.named_parameters().items()
-            if parameter.requires_grad
-        }
-        self.size = size
+    An epoch is one step, so that a report follows each.
+    """
 
-    def named_parameters(self) -> dict[str, torch.nn.Parameter]:
-        named = {ENCODER + name: parameter for name, parameter in self.encoder.named_parameters()}
-        return named | {HEAD + name: parameter for name, parameter in self.objective.head.named_parameters()}
+    def __init__(self, stage: Tune, encoder: Encoder, objective: NNCLRObjective, packed: Packed, case: "Case") -> None:
+        super().__init__(stage, encoder, objective, packed, PlainRuntime())
+        self.case = case
+        self.encoder = encoder
+        named = {ENCODER + name: parameter for name, parameter in encoder.named_parameters()}
+        named |= {HEAD + name: parameter for name, parameter in objective.head.named_parameters()}
+        self.tuned = {name.removeprefix(ENCODER): p for name, p in named.items() if p.requires_grad}
+        self.norms: dict[str, Tensor] = {}
+        for name, parameter in self.tuned.items():
+            parameter.register_post_accumulate_grad_hook(partial(self.note_norm, name))  # type: ignore[no-untyped-call]
+
+    def note_norm(self, name: str, parameter: Tensor) -> None:
+        """A gradient's norm, before the loop clips it."""
+        assert parameter.grad is not None
+        self.norms[name] = parameter.grad.norm()
+
+    def loss(self, step: int) -> Tensor:
+        views = self.case.views(step)[: self.stage.strategy.num_views]
+        ids = torch.from_numpy(self.case.arrays["ids"][step])
+        check_inside(self, views, ids, self.case.step(step))
+        pooled = []
+        for number, x in enumerate(views):
+            with torch.set_grad_enabled(number == 0):
+                pooled.append(self.encode(x, self.stage.first_tuned()))
+        loss: Tensor = self.objective(tuple(pooled), ids)
+        return loss
 
     def state(self) -> dict[str, Tensor]:
         state = {ENCODER + name: tensor for name, tensor in self.encoder.state_dict().items()}
         return state | {HEAD + name: tensor for name, tensor in self.objective.head.state_dict().items()}
 
-    def step(self, views: tuple[Tensor, ...], ids: Tensor, names: list[str]) -> tuple[Tensor, Tensor]:
-        """One optimisation step; the loss, and the gradients' norms before clipping in the order of `names`."""
-        set_learning_rate(self.optimiser, constant(0, learning_rate=self.size["lr"]))
-        pooled = tuple(self.encoder.pooled(view, self.first_tuned) for view in views)
-        loss: Tensor = self.objective(pooled, ids)
-        self.optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        norms = clip_each([self.tuned[name] for name in names], self.size["clip"])
-        self.optimiser.step()
-        return loss, norms
+
+class Case:
+    """One of the runs of f_nnclr_3steps: `single`, `dual` or `headonly`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.arrays, meta = load("f_nnclr_3steps")
+        self.size: dict[str, Any] = meta["hyperparameters"]
+
+    def views(self, step: int) -> tuple[Tensor, Tensor]:
+        """Views q and k of a batch."""
+        both = (self.arrays["seq"], self.arrays["seq_k_dual" if self.name == "dual" else "seq"])
+        view_q, view_k = (our_batch(x[step]).double() for x in both)
+        return view_q, view_k
+
+    def step(self, step: int) -> dict[str, NDArray[Any]]:
+        """The reference numbers of a step."""
+        return self.under(f"step{step}")
+
+    def under(self, part: str) -> dict[str, NDArray[Any]]:
+        prefix = f"{self.name}/{part}/"
+        return {name.removeprefix(prefix): a for name, a in self.arrays.items() if name.startswith(prefix)}
+
+    def tune(self, data: Data, num_views: Literal[1, 2]) -> Tune:
+        """The stage that the reference ran."""
+        size = self.size
+        shape = encoder_shape(size)
+        return Tune(
+            start=replace(paper(data).stage1, encoder=shape, view=View(frames=shape.frames)),
+            data=data,
+            strategy=NNCLR(queue_size=size["K"], temperature=size["Temp"], hidden=size["hidden"], num_views=num_views),
+            view=View(frames=shape.frames),
+            tuned_blocks=0 if self.name == "headonly" else None,
+            layer_decay=size["decay"],
+            epochs=len(self.arrays["ids"]),
+            batch_size=size["B"],
+            learning_rate=size["lr"],
+            weight_decay=float(self.optimiser()["decay"]),
+            clip=size["clip"],
+            freeze_shifts=False,
+            seed=0,
+            precision="float64",
+        )
+
+    def optimiser(self) -> dict[str, str]:
+        """What the reference says of its AdamW."""
+        stated = re.match(_OPTIMISER, self.size["optimizer"])
+        assert stated, self.size["optimizer"]
+        return stated.groupdict()
+
+    def task(self, folder: Path, num_views: Literal[1, 2]) -> ThreeSteps:
+        """The task with the reference's weights and queue."""
+        packed = blank_store(folder, self.size["B"], self.size["V"])
+        stage = self.tune(describe(packed), num_views)
+        encoder = Encoder(stage.encoder_shape())
+        objective = stage.strategy.build(self.size["fd"], torch.Generator().manual_seed(0))
+        weights = {name[2:]: torch.from_numpy(a) for name, a in self.arrays.items() if name.startswith("w/")}
+        head = {name.removeprefix(HEAD): tensor for name, tensor in weights.items() if name.startswith(HEAD)}
+        rest = {n.removeprefix(ENCODER): tensor for n, tensor in weights.items() if not n.startswith(HEAD)}
+        encoder.load_state_dict(rest)
+        objective.head.load_state_dict(head)
+        objective.queue.copy_(torch.from_numpy(self.arrays["queue_init"]))
+        task = ThreeSteps(stage, encoder.double(), objective.double(), packed, self)
+        stated = self.optimiser()
+        for group in task.optimiser.param_groups:
+            assert group["betas"] == (float(stated["beta1"]), float(stated["beta2"]))
+            assert group["eps"] == float(stated["eps"])
+        return task
 
 
-def check_inside(run: Run, views: tuple[Tensor, ...], ids: Tensor, step: dict[str, NDArray[Any]]) -> None:
+def check_inside(task: ThreeSteps, views: tuple[Tensor, ...], ids: Tensor, step: dict[str, NDArray[Any]]) -> None:
     """What the published code computes on the way to its loss, from a copy that keeps the run's buffers as they are."""
-    objective = copy.deepcopy(run.objective)
+    objective = copy.deepcopy(task.objective)
     with torch.no_grad():
-        outputs = [objective.head(run.encoder.pooled(view)) for view in views]
+        outputs = [objective.head(task.encoder.pooled(view)) for view in views]
     outputs = [tuple(functional.normalize(vectors, dim=1) for vectors in output) for output in outputs]
     (projected_q, predicted_q), (projected_k, predicted_k) = outputs[0], outputs[-1]
     close(projected_q, step["project0"])
@@ -155,37 +215,38 @@ def check_inside(run: Run, views: tuple[Tensor, ...], ids: Tensor, step: dict[st
     np.testing.assert_array_equal(similarity_k.argmax(dim=1), step["nn1_idx"])
     neighbours_q, neighbours_k = (objective.neighbours(s, None) for s in (similarity_q, similarity_k))
     close(neighbours_q, step["nn0"])
-    temperature = run.size["Temp"]
+    temperature = task.stage.strategy.temperature
     halves = [contrast(neighbours_k, predicted_q, temperature), contrast(neighbours_q, predicted_k, temperature)]
     close(torch.stack(halves), step["loss0_loss1"])
 
 
 @pytest.mark.parametrize(
-    ("case", "num_views"), [("single", 1), ("single", 2), ("dual", 2), ("headonly", 1), ("headonly", 2)]
+    ("name", "num_views"), [("single", 1), ("single", 2), ("dual", 2), ("headonly", 1), ("headonly", 2)]
 )
-def test_three_steps_of_nnclr(case: str, num_views: Literal[1, 2]) -> None:
-    arrays, meta = load("f_nnclr_3steps")
-    run = Run(arrays, meta["hyperparameters"], num_views, head_only=case == "headonly")
-    second = arrays["seq_k_dual"] if case == "dual" else arrays["seq"]
-    for index, ids_of_step in enumerate(arrays["ids"]):
-        prefix = f"{case}/step{index}/"
-        step = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-        views = tuple(our_batch(x[index]).double() for x in (arrays["seq"], second)[:num_views])
-        ids = torch.from_numpy(ids_of_step)
-        check_inside(run, views, ids, step)
+def test_three_steps_of_nnclr(name: str, num_views: Literal[1, 2], tmp_path: Path) -> None:
+    case = Case(name)
+    task = case.task(tmp_path / "blank", num_views)
+    reported = []
+
+    def compare(metrics: Mapping[str, float], done: int) -> None:
+        """What a step leaves behind."""
+        reported.append(done)
+        step = case.step(done - 1)
         names = [str(name) for name in step["grad_names"]]
-        assert set(names) == set(run.tuned)
-        loss, norms = run.step(views, ids, names)
-        close(loss, step["loss"])
-        close(norms, step["grad_norms"])
-        close(run.objective.queue, step["queue"])
-        np.testing.assert_array_equal(run.objective.queue_id, step["queue_id"])
-        np.testing.assert_array_equal(run.objective.queue_ptr, step["queue_ptr"])
-    state, prefix = run.state(), f"{case}/final/"
-    finals = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        assert set(names) == set(task.tuned)
+        close(torch.stack([task.norms[name] for name in names]), step["grad_norms"])
+        close(torch.tensor(metrics["loss"]), step["loss"])
+        assert metrics["learning_rate"] == case.size["lr"]
+        close(task.objective.queue, step["queue"])
+        np.testing.assert_array_equal(task.objective.queue_id, step["queue_id"])
+        np.testing.assert_array_equal(task.objective.queue_ptr, step["queue_ptr"])
+
+    fit(task, PlainRuntime(on_report=compare))
+    assert reported == [1, 2, 3]
+    state, finals = task.state(), case.under("final")
     assert finals
-    for name, array in finals.items():
-        close(state[name], array, name)
+    for name_of_tensor, array in finals.items():
+        close(state[name_of_tensor], array, name_of_tensor)
 
 
 def test_weights_of_nnclr_follow_the_fill_rule() -> None:
