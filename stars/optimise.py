@@ -123,11 +123,6 @@ def warmup_cosine(
     return minimum + (learning_rate - minimum) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def constant(_step: int, *, learning_rate: float) -> float:
-    """Learning rate of a step: always the same (stage 2)."""
-    return learning_rate
-
-
 def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
     """Give each group its share, `learning_rate * scale`."""
     for group in optimiser.param_groups:

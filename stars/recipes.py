@@ -124,7 +124,7 @@ def published(data: Data) -> Recipe:
     stage2 = replace(
         base.stage2,
         start=stage1,
-        strategy=replace(base.stage2.strategy, queue_size=32768),
+        strategy=NNCLR(queue_size=32768, temperature=0.07, hidden=4096),
         view=View(frames=120, crop=(1.0,)),
         layer_decay=0.45,
         epochs=10,
@@ -154,7 +154,7 @@ def small(data: Data) -> Recipe:
     stage2 = replace(
         base.stage2,
         start=stage1,
-        strategy=replace(base.stage2.strategy, queue_size=512, temperature=0.3, hidden=1024),
+        strategy=NNCLR(queue_size=512, temperature=0.3, hidden=1024),
         view=View(frames=24, crop=(1.0,)),
         epochs=8,
         batch_size=64,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from stars.model.encoder import Encoder, EncoderShape
 from stars.optimise import adamw, set_learning_rate, tuning_groups
 from stars.pretrain import DTYPES
 from stars.runtime import Runtime
-from stars.strategies.nnclr import NNCLR, NNCLRObjective
+from stars.strategies.strategy import Objective, Strategy
 
 # Their gradient is exactly zero: a constant shift of the features, or of the projections, changes no loss.
 _SHIFTS = ("norm.bias", "head.projector.0.bias")
@@ -49,7 +49,7 @@ class Tune(EncoderStage):
 
     start: EncoderStage
     data: Data
-    strategy: NNCLR
+    strategy: Strategy
     view: View
     tuned_blocks: int | None
     layer_decay: float
@@ -110,11 +110,10 @@ class Tune(EncoderStage):
 class Tuning:
     """The training task of a `Tune` stage."""
 
-    def __init__(
-        self, stage: Tune, encoder: Encoder, objective: NNCLRObjective, packed: Packed, runtime: Runtime
-    ) -> None:
+    def __init__(self, stage: Tune, encoder: Encoder, objective: nn.Module, packed: Packed, runtime: Runtime) -> None:
         """Freeze, then wrap, then make the optimiser: the order that keeps frozen tensors out of both."""
-        self.stage, self.runtime, self.objective = stage, runtime, objective
+        self.stage, self.runtime = stage, runtime
+        self.objective = cast(Objective, objective)
         self.clip = stage.clip
         parts = split(stage.data, packed)
         self.rows = torch.from_numpy(parts.train)
@@ -124,7 +123,7 @@ class Tuning:
         self.modules: dict[str, nn.Module] = {"encoder": encoder, "objective": objective}
         groups = tuning_groups(
             encoder,
-            objective.head,
+            self.objective.head,
             learning_rate=stage.learning_rate,
             layer_decay=stage.layer_decay,
             first_tuned_block=stage.first_tuned() if stage.tuned_blocks != 0 else None,
@@ -148,7 +147,7 @@ class Tuning:
         rows = draws.batch(self.rows, seed=stage.seed, step=step, batch_size=stage.batch_size)
         share = len(rows) // world_size
         pooled = []
-        for number in range(stage.strategy.num_views):
+        for number in range(stage.strategy.views()):
             generator = draws.generator(stage.seed, step, f"view {number}")
             cut = draw(stage.view, self.clips.valid[rows], generator)
             x = views(self.clips, rows[rank * share : (rank + 1) * share], stage.view, cut.part(rank, world_size))

@@ -13,7 +13,6 @@ from stars.model.mamp import DecoderShape, Mamp, Masking
 from stars.optimise import (
     adamw,
     clip_each,
-    constant,
     decay_groups,
     set_learning_rate,
     tuning_groups,
@@ -107,7 +106,6 @@ def test_warmup_then_cosine() -> None:
     assert warmup_cosine(45, **schedule) == pytest.approx(0.2 + 0.4 * (1 + math.cos(math.pi * 2.5 / 10)))
     assert warmup_cosine(120, **schedule) == pytest.approx(0.2)
     assert warmup_cosine(0, **(schedule | {"warmup_epochs": 0})) == 1.0
-    assert constant(7, learning_rate=0.3) == 0.3
 
 
 def gradients(seed: int = 0) -> list[nn.Parameter]:

@@ -55,8 +55,6 @@ class _Chunk:
                 raise Unreadable(name, "every frame sums to 0; at least one must not")
         except Unreadable as problem:
             return problem
-        except OSError as problem:
-            return Unreadable(name, f"cannot be opened ({problem.strerror})")
         return _Ready(name, labels, sequence)
 
 
@@ -67,7 +65,10 @@ class _Files:
     paths: dict[str, Path]
 
     def __call__(self, name: str) -> bytes:
-        return self.paths[name].read_bytes()
+        try:
+            return self.paths[name].read_bytes()
+        except OSError as problem:
+            raise Unreadable(name, f"cannot be opened ({problem.strerror})") from problem
 
 
 def prepare_folder(

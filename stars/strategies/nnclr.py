@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stars.model.heads import ContrastiveHead, initialise_head
-from stars.stage import Value
+from stars.strategies.strategy import Strategy
 
 
 @dataclass(frozen=True, kw_only=True)
-class NNCLR(Value):
+class NNCLR(Strategy):
     """Nearest-neighbour contrastive tuning.
 
     Attributes:
@@ -46,6 +46,10 @@ class NNCLR(Value):
             raise ValueError(f"NNCLR.neighbours is {self.neighbours}; allowed: at most queue_size ({self.queue_size})")
         if self.temperature <= 0:
             raise ValueError(f"NNCLR.temperature is {self.temperature}; allowed: above 0")
+
+    def views(self) -> int:
+        """`num_views`."""
+        return self.num_views
 
     def build(self, width: int, generator: torch.Generator) -> "NNCLRObjective":
         """Head and queue at their published start, drawn from `generator` (head first, then queue)."""

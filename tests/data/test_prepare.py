@@ -123,3 +123,11 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path, monkeypatch: py
     assert alone == both
     for name in ("joints.npy", "index.parquet", "rejected.parquet", "manifest.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_file_that_cannot_be_opened_is_rejected_and_the_rest_prepared(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", 3)
+    (raw / f"{name_of(9)}.skeleton").symlink_to(tmp_path / "nowhere")
+    manifest = prepare_folder(raw, tmp_path / "out")
+    assert (manifest.num_samples, manifest.num_rejected) == (3, 1)
+    assert "cannot be opened" in Packed.open(tmp_path / "out").rejected["reason"][0].as_py()
