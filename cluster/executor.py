@@ -3,6 +3,8 @@
 Both come through `stars.execute.perform`, so that a stage cannot tell them apart.
 """
 
+import cluster.session  # noqa: F401 - first: it sets what Ray reads when it is imported  # isort: skip
+
 import shutil
 import time
 import traceback

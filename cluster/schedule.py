@@ -1,5 +1,7 @@
 """A Tune searcher that suggests the units whose inputs exist, upstream first, and nothing else."""
 
+import cluster.session  # noqa: F401 - first: it sets what Ray reads when it is imported  # isort: skip
+
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any

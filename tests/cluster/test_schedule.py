@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-from ray.tune.search import Searcher
 
 from cluster.drive import trained_by_ray
 from cluster.options import Options
-from cluster.schedule import Ready
+from cluster.schedule import Ready, Searcher
 from stars.execute import units
 from stars.recipes import small
 from stars.stage import fingerprint, kind
