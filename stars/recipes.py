@@ -156,7 +156,7 @@ def small(data: Data) -> Recipe:
         start=stage1,
         strategy=NNCLR(queue_size=512, temperature=0.3, hidden=1024),
         view=View(frames=24, crop=(1.0,)),
-        epochs=8,
+        epochs=6,
         batch_size=64,
         learning_rate=3e-3,
     )
