@@ -3,7 +3,7 @@
     python sweeps/lr_decay.py                                            this machine, embedded synthetic data
     ray job submit --working-dir . -- python sweeps/lr_decay.py          a cluster
 
-Embedded data: about four minutes on two cores. NTU-60 with the paper's recipe: one stage 1 and 35 short tunings.
+Embedded data: about five minutes on two cores. NTU-60 with the paper's recipe: one stage 1 and 35 short tunings.
 """
 
 from dataclasses import replace
