@@ -20,8 +20,9 @@ from analysis.cells import describe, label_columns
 from analysis.figure import draw, info
 from analysis.load import load
 from analysis.table import summary, to_csv, to_markdown, to_rich
+from stars.outcome import StoreError
 from stars.parquet import read_all
-from stars.store import StoreError, default_location
+from stars.store import default_location
 from stars.sweep import PLAN_SCHEMA
 
 # Where no terminal says how wide it is, wide enough for a table with several axes.

@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from stars.outcome import StoreError
 from stars.results import ROW_VERSION, SCHEMA, read, states
-from stars.store import Store, StoreError
+from stars.store import Store
 from stars.sweep import PLAN_SCHEMA, PLAN_VERSION, AxisValue, read_plans
 
 CONTEXT = "context."

@@ -23,10 +23,11 @@ from stars.data.dataset import describe, split
 from stars.data.packed import Packed
 from stars.data.source import locate
 from stars.execute import missing, republish
+from stars.outcome import StoreError
 from stars.pretrain import Pretrain
 from stars.recipes import RECIPES, Recipe
 from stars.stage import upstream
-from stars.store import Store, StoreError, default_location
+from stars.store import Store, default_location
 from stars.sweep import Point, Sweep, plan_table, points, write_plan
 from stars.tune import Tune
 

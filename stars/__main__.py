@@ -23,7 +23,8 @@ from stars.data.packed import Packed
 from stars.data.prepare import prepare_folder
 from stars.data.source import EMBEDDED
 from stars.data.synthetic import Synthetic, write
-from stars.store import Store, StoreError, default_location
+from stars.outcome import StoreError
+from stars.store import Store, default_location
 
 _CONSOLE = Console(soft_wrap=not sys.stdout.isatty())
 

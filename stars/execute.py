@@ -14,11 +14,12 @@ import torch
 
 from stars.data.dataset import Data
 from stars.fit import Diverged, Stopped
+from stars.outcome import Outcome, Status, StoreError
 from stars.provenance import code_version, device_name, library_versions
 from stars.results import publish, published
 from stars.runtime import PlainRuntime, Runtime
 from stars.stage import Stage, children, fingerprint, kind, needs
-from stars.store import Attempt, Outcome, Status, Store, StoreError
+from stars.store import Attempt, Store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stars.store import StoreError
+from stars.outcome import StoreError
 
 
 def to_bytes(table: pa.Table) -> bytes:

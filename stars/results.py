@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from stars.outcome import Outcome, StoreError
 from stars.parquet import read_all, to_bytes
 from stars.stage import Stage, fingerprint
-from stars.store import Outcome, Store, StoreError
+from stars.store import Store
 
 ROW_VERSION = 1
 NUMBERS = "numbers.json"

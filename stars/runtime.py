@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from stars.outcome import sha256
 from stars.provenance import code_version, device_name, library_versions
-from stars.store import Attempt, Store, sha256
+from stars.store import Attempt, Store
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Report = Callable[[Mapping[str, float], int], None]

@@ -11,72 +11,21 @@ overwritten: a retry adds the next outcome, and the last one decides. Killed bef
 was; killed after it, the stage is finished.
 """
 
-import hashlib
-import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore
 
+from stars.outcome import File, Outcome, Status, StoreError, parse, sha256, verify
 from stars.stage import Stage, encode, fingerprint, kind
-
-Status = Literal["finished", "diverged", "oom", "stopped"]
-OUTCOME_SCHEMA = 1
-
-
-class StoreError(Exception):
-    """The store cannot be used, or what it holds is damaged; the message names the place."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class File:
-    """One file of an output: its path below the output folder, size in bytes and SHA-256."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a stage ended, once and for all.
-
-    Attributes:
-        status: `finished`, `diverged` (non-finite loss), `oom` (out of memory) or `stopped` (cut short).
-        reason: why, in words; empty when finished.
-        horizon: the optimiser steps done when `stopped` or `diverged`, otherwise None.
-        attempt: the attempt whose files these are.
-        value: the stage's canonical form; rebuilds the exact experiment.
-        inputs: SHA-256 of the outcome document of every stage that was read, by input name.
-        files: the output, every file with size and hash.
-        measured: seconds, device, number of workers, threads, code and library versions, when it finished.
-    """
-
-    status: Status
-    reason: str = ""
-    horizon: int | None = None
-    attempt: str
-    value: Mapping[str, Any]
-    inputs: Mapping[str, str]
-    files: tuple[File, ...]
-    measured: Mapping[str, Any]
-    schema: int = OUTCOME_SCHEMA
-
-    def document(self) -> bytes:
-        """The bytes of `outcome.json`."""
-        return json.dumps(asdict(self), sort_keys=True, indent=1, allow_nan=False).encode()
-
-    def digest(self) -> str:
-        """SHA-256 of the document: what readers of this stage record."""
-        return hashlib.sha256(self.document()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +114,18 @@ class Store:
         _flush(path.parent)
         return True
 
+    def replace(self, key: str, content: bytes) -> None:
+        """Write `key`, in one operation, whatever is there: for views that are made anew, never for what counts."""
+        if self._read_only:
+            raise StoreError(f"store {self.location}: opened for reading only")
+        obstore.put(self._objects, key, content)
+
+    def remove(self, key: str) -> None:
+        """Delete `key` if it is there."""
+        if self._read_only:
+            raise StoreError(f"store {self.location}: opened for reading only")
+        (self.location / key).unlink(missing_ok=True)
+
     def read(self, key: str) -> bytes:
         """The bytes at `key`. Raises FileNotFoundError."""
         return (self.location / key).read_bytes()
@@ -188,7 +149,7 @@ class Store:
                 document = path.read_bytes()
             except FileNotFoundError:
                 return last, number
-            last, number = _parse(document, path), number + 1
+            last, number = parse(document, path), number + 1
 
     def finished(self, stage: Stage) -> bool:
         """Whether the stage's output can be read."""
@@ -283,30 +244,13 @@ class Store:
             key = _outcome_key(kind(attempt.stage), fingerprint(attempt.stage), number)
             if self.create(key, ours.document()):
                 return ours
-            there = _parse(self.read(key), self.location / key)
+            there = parse(self.read(key), self.location / key)
             if there.status == "finished" or ours.status != "finished" or there.attempt == attempt.name:
                 return there
             number += 1
 
     def _home(self, stage: Stage) -> Path:
         return self.location / kind(stage) / fingerprint(stage)
-
-
-def verify(folder: Path, file: File) -> None:
-    """Compare one file with its record. Raises StoreError naming it."""
-    path = folder / file.path
-    if not path.is_file():
-        raise StoreError(f"{path}: missing; its outcome records {file.size} bytes")
-    if path.stat().st_size != file.size:
-        raise StoreError(f"{path}: {path.stat().st_size} bytes; its outcome records {file.size}")
-    if sha256(path) != file.sha256:
-        raise StoreError(f"{path}: damaged; its content no longer has the SHA-256 that its outcome records")
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _describe(folder: Path) -> Iterator[File]:
@@ -331,14 +275,3 @@ def _flush(path: Path) -> None:
 def _outcome_key(stage_kind: str, stage_fingerprint: str, number: int) -> str:
     name = "outcome.json" if number == 0 else f"outcome-{number}.json"
     return f"{stage_kind}/{stage_fingerprint}/{name}"
-
-
-def _parse(document: bytes, path: Path) -> Outcome:
-    try:
-        content = json.loads(document)
-        if content["schema"] != OUTCOME_SCHEMA or content["status"] not in get_args(Status):
-            raise ValueError(f"schema {content['schema']}, status {content['status']}")
-        content["files"] = tuple(File(**file) for file in content["files"])
-        return Outcome(**content)
-    except (ValueError, KeyError, TypeError) as problem:
-        raise StoreError(f"{path}: not an outcome this version reads ({problem})") from problem

@@ -15,8 +15,9 @@ from types import FrameType
 from typing import Any
 
 import stars.store
+from stars.outcome import StoreError
 from stars.probes.chance import Chance
-from stars.store import Store, StoreError
+from stars.store import Store
 from tests.examples import DATA
 
 STAGE = Chance(data=DATA)

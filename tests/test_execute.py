@@ -9,12 +9,13 @@ import pytest
 from stars import execute
 from stars.execute import Workplace, measured_seconds, missing, realise, units
 from stars.fit import Diverged
+from stars.outcome import StoreError
 from stars.pretrain import Pretrain
 from stars.probes.knn import KNN
 from stars.results import read
 from stars.runtime import Runtime
 from stars.stage import Stage, fingerprint, kind
-from stars.store import Store, StoreError
+from stars.store import Store
 from tests.examples import a_point
 
 RAN: list[str] = []

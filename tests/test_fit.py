@@ -15,8 +15,8 @@ from stars import runtime
 from stars.encoders import EncoderStage
 from stars.execute import perform, realise
 from stars.fit import Diverged, Stopped, fit
+from stars.outcome import StoreError
 from stars.runtime import PlainRuntime, save_checkpoint
-from stars.store import StoreError
 from tests.processes import dying_at_line, ended, start
 from tests.training import Scripted, Tiny, equal, make_plain, output
 

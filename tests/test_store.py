@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from stars.outcome import Outcome, StoreError
 from stars.probes.chance import Chance
 from stars.runtime import PlainRuntime, latest_checkpoint, save_checkpoint
 from stars.stage import decode, kind
-from stars.store import Outcome, Store, StoreError, default_location
+from stars.store import Store, default_location
 from tests.examples import DATA
 
 STAGE = Chance(data=DATA)

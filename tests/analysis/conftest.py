@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stars.outcome import Outcome
 from stars.results import ROW_VERSION, SCHEMA
-from stars.store import Outcome, Store
+from stars.store import Store
 from stars.sweep import PLAN_SCHEMA, PLAN_VERSION, AxisValue, write_plan
 
 CONTEXT = {"dataset": "synthetic", "protocol": "xsub", "recipe": "paper", "reseed_pretraining": False}

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from analysis.load import axes, contexts, load, notes
+from stars.outcome import StoreError
 from stars.results import SCHEMA
-from stars.store import StoreError
 from stars.sweep import read_plans
 
 
