@@ -47,7 +47,7 @@ def load(store: Store | Path | str, sweep: str | None = None, plan: pa.Table | N
     """Every planned point with its numbers: one line per number, one line with value NaN where there is none.
 
     Columns: `sweep`, `paper`, `reference` (empty for a point of the grid); one per axis, named as the axis; one per
-    entry of the plan's context, prefixed `context.`; `state` (`finished`, `diverged`, `oom`, `stopped`, `missing`);
+    entry of the plan's context, prefixed `context.`; `state` (`finished`, `diverged`, `oom`, `missing`);
     `fingerprint`; and those of `stars.results.SCHEMA`. Whole numbers, with gaps or without, are nullable integers;
     an axis has the type of its values. `value` is as stored: accuracies are fractions.
 

@@ -23,6 +23,14 @@ class EncoderStage(Stage):
         raise NotImplementedError(type(self).__name__)
 
 
+def check_horizon(stage: EncoderStage, horizon: int | None, epochs: int) -> None:
+    """Refuse a horizon that cuts nothing off: the whole training has one value only."""
+    if horizon is not None and not 1 <= horizon < epochs:
+        raise ValueError(
+            f"{type(stage).__name__}.horizon is {horizon}; allowed: 1 to {epochs - 1}, below the epochs, or None"
+        )
+
+
 def save_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write tensors by name."""
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, path)

@@ -4,16 +4,19 @@ The core runs a stage by calling it. Executors elsewhere only decide in which pr
 through `perform`.
 """
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from stars.data.dataset import Data
-from stars.fit import Diverged, Stopped
+from stars.drivers import Observer
+from stars.fit import Diverged
+from stars.leases import Holder, acquire, lease_name, release
 from stars.outcome import Outcome, Status, StoreError
 from stars.provenance import code_version, device_name, library_versions
 from stars.results import publish, published
@@ -26,12 +29,23 @@ from stars.store import Attempt, Store
 class Workplace:
     """Where stages run: the store, and the packed data sets by their content hash.
 
-    `recipe` is the name that rows carry; it changes no number.
+    `recipe` is the name that rows carry; it changes no number. `holder` is in whose name leases are taken; without one
+    nobody is kept from doing the same work.
     """
 
     store: Store
     datasets: Mapping[str, Path]
     recipe: str = ""
+    holder: Holder | None = None
+
+
+class Held(Exception):  # noqa: N818 - not an error: another is at it
+    """A stage is being computed by another driver, or by another unit of the same."""
+
+    def __init__(self, stage: Stage, by: Holder) -> None:
+        """Name the stage and who holds it."""
+        super().__init__(f"{kind(stage)} {fingerprint(stage)[:12]} is held by driver {by.driver[:8]}")
+        self.stage, self.by = stage, by
 
 
 MakeRuntime = Callable[[Workplace, Attempt], Runtime]
@@ -46,19 +60,40 @@ def realise(target: Stage, workplace: Workplace, make_runtime: MakeRuntime = pla
     """Run what is missing of `target`, inputs first. Returns its outcome, or that of the input that failed.
 
     What has failed before is not run again unless `retry`.
+
+    Raises:
+        Held: another is at one of the stages.
+        Interrupted: the runtime asked for an end.
+        Exception: a defect, see `perform`.
     """
     store = workplace.store
     for stage in missing([target], store):
-        last = store.outcome(stage)
-        if last is not None and not retry:
+        with claimed(stage, workplace):
+            last = store.outcome(stage)
+            if last is None or (retry and last.status != "finished"):
+                attempt = store.begin(stage)
+                perform(attempt, workplace, make_runtime(workplace, attempt))
+                last = ended(stage, store)
+        if last.status != "finished":
             return last
-        attempt = store.begin(stage)
-        perform(attempt, workplace, make_runtime(workplace, attempt))
-        outcome = ended(stage, store)
-        if outcome.status != "finished":
-            return outcome
     republish(target, store)
     return ended(target, store)
+
+
+@contextlib.contextmanager
+def claimed(stage: Stage, workplace: Workplace) -> Iterator[None]:
+    """Within, the stage is this workplace's to run. Raises Held when a living driver has it already."""
+    store, me = workplace.store, workplace.holder
+    if me is None:
+        yield
+        return
+    by = acquire(store, lease_name(stage), me, Observer(store).alive)
+    if by != me:
+        raise Held(stage, by)
+    try:
+        yield
+    finally:
+        release(store, lease_name(stage), me)
 
 
 def ended(stage: Stage, store: Store) -> Outcome:
@@ -81,7 +116,7 @@ def perform(attempt: Attempt, workplace: Workplace, runtime: Runtime) -> None:
 
     Raises:
         Exception: whatever is no outcome of the experiment but a defect of ours or of the machine; nothing is
-            committed then, and the next run starts from the last checkpoint.
+            committed then, and the next run starts from the last checkpoint. `Interrupted` is one of these.
     """
     stage, store = attempt.stage, workplace.store
     status: Status = "finished"
@@ -91,8 +126,6 @@ def perform(attempt: Attempt, workplace: Workplace, runtime: Runtime) -> None:
         stage.run(inputs(stage, workplace), attempt.output, runtime)
     except Diverged as problem:
         status, reason, horizon = "diverged", str(problem), problem.step
-    except Stopped as problem:
-        status, reason, horizon = "stopped", str(problem), problem.step
     except (MemoryError, RuntimeError) as problem:
         if not _out_of_memory(problem):
             raise

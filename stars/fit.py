@@ -21,12 +21,12 @@ class Diverged(ArithmeticError):  # noqa: N818 - an ending, as the store names i
         self.step = step
 
 
-class Stopped(Exception):  # noqa: N818 - an ending, as the store names it
-    """The surroundings ended training early, after `step` optimiser steps."""
+class Interrupted(Exception):  # noqa: N818 - not an error: the next run goes on from here
+    """The surroundings asked for an end; the state after `step` optimiser steps is saved."""
 
     def __init__(self, step: int) -> None:
         """Name the number of steps done."""
-        super().__init__(f"stopped after {step} steps")
+        super().__init__(f"interrupted after {step} steps")
         self.step = step
 
 
@@ -34,8 +34,9 @@ class Task(Protocol):
     """What is trained: the loop calls `set_rates`, then `loss`, once a step.
 
     Attributes:
-        num_steps: optimiser steps in all.
-        steps_per_epoch: between two reports, checks of the loss and chances to stop.
+        num_steps: optimiser steps to do: the schedule's, or fewer where a horizon cuts it.
+        steps_per_epoch: as the schedule counts them.
+        continued: whether a stage with a later horizon goes on from the end: its state is then kept.
         optimiser: over the trained parameters.
         modules: everything with parameters or buffers that training changes, by name.
         clip: limit of each parameter's gradient norm; None clips nothing.
@@ -43,10 +44,13 @@ class Task(Protocol):
 
     @property
     def num_steps(self) -> int:
-        """See above, as the four below."""
+        """See above, as the five below."""
 
     @property
     def steps_per_epoch(self) -> int: ...  # noqa: D102
+
+    @property
+    def continued(self) -> bool: ...  # noqa: D102
 
     @property
     def optimiser(self) -> torch.optim.Optimizer: ...  # noqa: D102
@@ -69,11 +73,12 @@ def fit(task: Task, runtime: Runtime) -> list[float]:
 
     Raises:
         Diverged: a loss was not finite.
-        Stopped: the runtime asked for an early end.
+        Interrupted: the runtime asked for an end; the state is saved.
     """
     losses, start = _resume(task, runtime)
     pending: list[Tensor] = []
     saved = time.monotonic()
+    pace = Pace(task.steps_per_epoch, runtime, start)
     for step in range(start, task.num_steps):
         rate = task.set_rates(step)
         task.optimiser.zero_grad(set_to_none=True)
@@ -84,19 +89,49 @@ def fit(task: Task, runtime: Runtime) -> list[float]:
         task.optimiser.step()
         pending.append(loss.detach())
         done = step + 1
-        if done % task.steps_per_epoch and done < task.num_steps:
+        if done < task.num_steps and not pace.due(done):
             continue
-        # One transfer from the device an epoch, not one a step. All workers see the mean, so all diverge together.
+        # One transfer from the device a second, not one a step. All workers see the mean, so all diverge together.
         means = runtime.gather(torch.stack(pending)[None]).mean(dim=0).tolist()
         losses, pending = losses + _finite(means, first=len(losses)), []
+        pace.looked(done)
         runtime.report({"loss": sum(means) / len(means), "learning_rate": rate}, done)
-        if done < task.num_steps and runtime.should_stop():
-            raise Stopped(done)
-        if time.monotonic() - saved >= runtime.checkpoint_seconds:
+        ends = done < task.num_steps and runtime.should_stop()
+        if ends or time.monotonic() - saved >= runtime.checkpoint_seconds:
             runtime.save(_state(task, losses), done)
             saved = time.monotonic()
+        if ends:
+            raise Interrupted(done)
     _check_weights(task)
+    if task.continued and start < task.num_steps:
+        runtime.save(_state(task, losses), task.num_steps)
     return losses
+
+
+class Pace:
+    """Says after which steps the loop looks up: about every `look_seconds`, and at the end of every epoch.
+
+    Reports, checks of the loss, checkpoints and interruptions happen there. All workers get the same answer, since
+    they agree on the slowest one's seconds a step; the first look is after the first step, to measure it.
+    """
+
+    def __init__(self, steps_per_epoch: int, runtime: Runtime, start: int) -> None:
+        """Begin after `start` steps."""
+        self._steps_per_epoch, self._runtime = steps_per_epoch, runtime
+        self._last, self._time = start, time.monotonic()
+        self._every = 1.0 if math.isfinite(runtime.look_seconds) else math.inf
+
+    def due(self, done: int) -> bool:
+        """Whether to look up after `done` steps."""
+        return done % self._steps_per_epoch == 0 or done - self._last >= self._every
+
+    def looked(self, done: int) -> None:
+        """The loop has looked up, and waited for the device: plan the next time."""
+        now = time.monotonic()
+        mine = torch.tensor([(now - self._time) / (done - self._last)], device=self._runtime.device)
+        slowest = float(self._runtime.gather(mine).max())
+        self._every = max(1.0, self._runtime.look_seconds / max(slowest, 1e-6))
+        self._last, self._time = done, now
 
 
 def _check_weights(task: Task) -> None:
@@ -129,7 +164,7 @@ def _state(task: Task, losses: list[float]) -> dict[str, Tensor]:
 
 def _resume(task: Task, runtime: Runtime) -> tuple[list[float], int]:
     """Load the latest checkpoint into the task. Returns the losses so far and the steps done."""
-    latest = runtime.latest()
+    latest = runtime.latest(task.num_steps)
     if latest is None:
         return [], 0
     state, step = latest

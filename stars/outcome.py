@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-Status = Literal["finished", "diverged", "oom", "stopped"]
+Status = Literal["finished", "diverged", "oom"]
 OUTCOME_SCHEMA = 1
 
 
@@ -29,9 +29,9 @@ class Outcome:
     """How a stage ended, once and for all.
 
     Attributes:
-        status: `finished`, `diverged` (non-finite loss), `oom` (out of memory) or `stopped` (cut short).
+        status: `finished`, `diverged` (non-finite loss) or `oom` (out of memory).
         reason: why, in words; empty when finished.
-        horizon: the optimiser steps done when `stopped` or `diverged`, otherwise None.
+        horizon: the optimiser steps done when `diverged`, otherwise None.
         attempt: the attempt whose files these are.
         value: the stage's canonical form; rebuilds the exact experiment.
         inputs: SHA-256 of the outcome document of every stage that was read, by input name.

@@ -1,7 +1,7 @@
 """Stage 1: masked motion prediction (paper section 3.2, MAMP)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +13,13 @@ from stars.curve import write_curve
 from stars.data.batches import Clips, View, draw, views
 from stars.data.dataset import Data, split
 from stars.data.packed import Packed
-from stars.encoders import ENCODER_FILE, EncoderStage, save_tensors
+from stars.encoders import ENCODER_FILE, EncoderStage, check_horizon, save_tensors
 from stars.fit import fit
 from stars.model.encoder import EncoderShape, initialise
 from stars.model.mamp import DecoderShape, Mamp, Masking, Target, encoder_state
 from stars.optimise import adamw, decay_groups, set_learning_rate, warmup_cosine
 from stars.runtime import Runtime
+from stars.stage import later
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -43,6 +44,8 @@ class Pretrain(EncoderStage):
         decay_all: decay biases, norms and other vectors too (the released code's copy of MAMP does).
         seed: of initialisation, order, crops and masks.
         precision: of weights and arithmetic.
+        horizon: epochs after which training ends, on the schedule of all `epochs`; None is their end. What is longer
+            goes on, bit for bit, from where it ended.
     """
 
     data: Data
@@ -60,12 +63,14 @@ class Pretrain(EncoderStage):
     decay_all: bool
     seed: int
     precision: Literal["float32", "float64"] = "float32"
+    horizon: int | None = later(None)
 
     def check(self) -> None:
         """Refuse impossible schedules and views that do not fit the encoder."""
         for name in ("epochs", "warmup_epochs", "learning_rate", "minimum_learning_rate", "weight_decay", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"Pretrain.{name} is {getattr(self, name)}; allowed: 0 or more")
+        check_horizon(self, self.horizon, self.epochs)
         if self.batch_size < 1:
             raise ValueError(f"Pretrain.batch_size is {self.batch_size}; allowed: 1 or more")
         if self.view.frames != self.encoder.frames:
@@ -76,6 +81,10 @@ class Pretrain(EncoderStage):
     def trains(self) -> bool:
         """Unless there is no epoch to train."""
         return self.epochs > 0
+
+    def whole(self) -> "Pretrain":
+        """Without the horizon."""
+        return replace(self, horizon=None)
 
     def encoder_shape(self) -> EncoderShape:
         """The encoder's sizes."""
@@ -115,7 +124,8 @@ class Pretraining:
         self.rows = torch.from_numpy(parts.train)
         self.clips = Clips(packed, runtime.device, DTYPES[stage.precision], stage.data.coordinates_missing == "zero")
         self.steps_per_epoch = draws.steps_per_epoch(len(self.rows), stage.batch_size, runtime.world_size)
-        self.num_steps = stage.epochs * self.steps_per_epoch
+        self.num_steps = (stage.horizon or stage.epochs) * self.steps_per_epoch
+        self.continued = stage.horizon is not None
         self.modules: dict[str, nn.Module] = {"mamp": model}
         self.prepared = runtime.prepare(model)
         groups = decay_groups(model, stage.weight_decay, exempt=not stage.decay_all)

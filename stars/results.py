@@ -121,7 +121,7 @@ def read(store: Store) -> pa.Table:
 def states(store: Store, upstreams: Iterable[Sequence[str]]) -> list[str]:
     """For every planned point, given as its `kind/fingerprint` chain, how it stands.
 
-    `finished`; the status of the first step that failed (`diverged`, `oom`, `stopped`); or `missing`.
+    `finished`; the status of the first step that failed (`diverged`, `oom`); or `missing`.
     """
     known: dict[str, str | None] = {}
 

@@ -48,6 +48,10 @@ class Runtime(Protocol):
     def checkpoint_seconds(self) -> float:
         """How long a training loop may run before it saves its state."""
 
+    @property
+    def look_seconds(self) -> float:
+        """How often a training loop looks up within an epoch, about; never when infinite."""
+
     def prepare(self, module: nn.Module) -> nn.Module:
         """The module to call in training: its gradients are averaged over the workers."""
 
@@ -67,11 +71,11 @@ class Runtime(Protocol):
     def save(self, state: Mapping[str, Tensor], step: int) -> None:
         """Keep a training loop's state after `step` optimiser steps."""
 
-    def latest(self) -> tuple[dict[str, Tensor], int] | None:
-        """The state that was kept last and still has its hash, with its step; None at a fresh start."""
+    def latest(self, until: int) -> tuple[dict[str, Tensor], int] | None:
+        """The latest state kept after at most `until` steps that still has its hash, with its step; None if none."""
 
     def should_stop(self) -> bool:
-        """Whether the surroundings want the stage to end early; it then ends as `stopped`, never as finished."""
+        """Whether the surroundings want the stage to end now; it is then `Interrupted`, and has no outcome."""
 
 
 def silent(metrics: Mapping[str, float], step: int) -> None:
@@ -91,8 +95,9 @@ class PlainRuntime:
         store, attempt: where checkpoints go; without them nothing is kept.
         device: where tensors live.
         on_report: called with metrics and step.
-        stop: asked between epochs whether to end early.
-        checkpoint_seconds: between two checkpoints; they are taken at the end of an epoch.
+        stop: asked whether to end now, whenever the loop looks up.
+        checkpoint_seconds: between two checkpoints.
+        look_seconds: between two looks up, about.
     """
 
     store: Store | None = None
@@ -101,6 +106,7 @@ class PlainRuntime:
     on_report: Report = silent
     stop: Callable[[], bool] = never
     checkpoint_seconds: float = 20.0
+    look_seconds: float = 1.0
 
     @property
     def rank(self) -> int:
@@ -132,11 +138,11 @@ class PlainRuntime:
         if self.attempt is not None:
             save_checkpoint(self.attempt.checkpoints, state, step, stamp(self.device))
 
-    def latest(self) -> tuple[dict[str, Tensor], int] | None:
+    def latest(self, until: int) -> tuple[dict[str, Tensor], int] | None:
         """The last sound checkpoint of any attempt at the stage, by the same code on the same kind of device."""
         if self.store is None or self.attempt is None:
             return None
-        return latest_checkpoint(self.store.checkpoints(self.attempt.stage), stamp(self.device))
+        return latest_checkpoint(self.store.checkpoints(self.attempt.stage), until, stamp(self.device))
 
     def should_stop(self) -> bool:
         """Ask."""
@@ -153,6 +159,7 @@ class DistributedRuntime:
     on_report: Report = silent
     stop: Callable[[], bool] = never
     checkpoint_seconds: float = 20.0
+    look_seconds: float = 1.0
 
     @property
     def rank(self) -> int:
@@ -188,11 +195,11 @@ class DistributedRuntime:
         if self.rank == 0:
             save_checkpoint(self.attempt.checkpoints, state, step, stamp(self.device))
 
-    def latest(self) -> tuple[dict[str, Tensor], int] | None:
+    def latest(self, until: int) -> tuple[dict[str, Tensor], int] | None:
         """The checkpoint that worker 0 finds, so that all resume from one step."""
         found: list[Any] = [None]
         if self.rank == 0:
-            found = [latest_checkpoint(self.store.checkpoints(self.attempt.stage), stamp(self.device))]
+            found = [latest_checkpoint(self.store.checkpoints(self.attempt.stage), until, stamp(self.device))]
         torch.distributed.broadcast_object_list(found, src=0)
         result: tuple[dict[str, Tensor], int] | None = found[0]
         return result
@@ -244,10 +251,12 @@ def save_checkpoint(folder: Path, state: Mapping[str, Tensor], step: int, made_b
     return path
 
 
-def latest_checkpoint(paths: list[Path], made_by: str = "") -> tuple[dict[str, Tensor], int] | None:
-    """The first of `paths` (latest step first) with the hash in its name and the same stamp, with its step."""
+def latest_checkpoint(paths: list[Path], until: int, made_by: str = "") -> tuple[dict[str, Tensor], int] | None:
+    """The first of `paths` (latest step first), not beyond `until`, with the hash in its name and the same stamp."""
     for path in paths:
         step, _, recorded = path.stem.partition("-")
+        if int(step) > until:
+            continue
         try:
             if sha256(path) == recorded and _stamp_of(path) == made_by:
                 return load_file(path), int(step)

@@ -63,6 +63,13 @@ class Stage(Value):
         """Whether this is a training loop, which several workers may share."""
         return False
 
+    def whole(self) -> "Stage":
+        """The training that this stage is the beginning of; the stage itself, unless a horizon cuts it.
+
+        All beginnings of one training share its checkpoints: a later one goes on where an earlier one ended.
+        """
+        return self
+
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: "Runtime") -> None:
         """Do the work.
 

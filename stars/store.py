@@ -30,22 +30,21 @@ from stars.stage import Stage, encode, fingerprint, kind
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One try at a stage: a name of its own and two folders that nobody else writes to."""
+    """One try at a stage: a name of its own and two folders that nobody else writes to.
+
+    Attributes:
+        stage: what is tried.
+        name: 32 hexadecimal digits.
+        output: where the stage writes.
+        checkpoints: where a training loop saves its state: with the whole training, where that has a horizon.
+        number: which outcome of the stage this attempt would be.
+    """
 
     stage: Stage
     name: str
-    folder: Path
+    output: Path
+    checkpoints: Path
     number: int = field(default=0)
-
-    @property
-    def output(self) -> Path:
-        """Where the stage writes."""
-        return self.folder / "output"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where a training loop saves its state."""
-        return self.folder / "checkpoints"
 
 
 def default_location() -> Path:
@@ -178,17 +177,21 @@ class Store:
         if last is not None and last.status == "finished":
             # Nothing comes after a finished outcome: this attempt can only lose to it.
             number -= 1
-        attempt_name = name or uuid.uuid4().hex
+        place = Path("attempts") / (name or uuid.uuid4().hex)
         attempt = Attempt(
-            stage=stage, name=attempt_name, folder=self._home(stage) / "attempts" / attempt_name, number=number
+            stage=stage,
+            name=place.name,
+            output=self._home(stage) / place / "output",
+            checkpoints=self._home(stage.whole()) / place / "checkpoints",
+            number=number,
         )
         attempt.output.mkdir(parents=True, exist_ok=name is not None)
-        attempt.checkpoints.mkdir(exist_ok=True)
+        attempt.checkpoints.mkdir(parents=True, exist_ok=True)
         return attempt
 
     def checkpoints(self, stage: Stage) -> list[Path]:
-        """The checkpoints of every attempt at the stage, latest step first."""
-        found = (self._home(stage) / "attempts").glob("*/checkpoints/*.safetensors")
+        """The checkpoints of every attempt at the stage, or at the training it is a part of, latest step first."""
+        found = (self._home(stage.whole()) / "attempts").glob("*/checkpoints/*.safetensors")
         return sorted(found, key=lambda path: (path.name, path.parent.parent.name), reverse=True)
 
     def stages(self) -> Iterator[tuple[str, str]]:
@@ -229,7 +232,7 @@ class Store:
             measured={**measured, "finished": datetime.now(UTC).isoformat(timespec="seconds")},
         )
         counts = self._settle(attempt, outcome)
-        if counts.status == "finished":
+        if counts.status == "finished" and attempt.stage.whole() == attempt.stage:
             shutil.rmtree(attempt.checkpoints, ignore_errors=True)
         return counts
 

@@ -1,7 +1,7 @@
 """Stage 2: contrastive tuning of an encoder's upper half (paper section 3.3)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -13,12 +13,13 @@ from stars.curve import write_curve
 from stars.data.batches import Clips, View, draw, views
 from stars.data.dataset import Data, split
 from stars.data.packed import Packed
-from stars.encoders import ENCODER_FILE, EncoderStage, load_encoder, save_tensors
+from stars.encoders import ENCODER_FILE, EncoderStage, check_horizon, load_encoder, save_tensors
 from stars.fit import fit
 from stars.model.encoder import Encoder, EncoderShape
 from stars.optimise import adamw, set_learning_rate, tuning_groups
 from stars.pretrain import DTYPES
 from stars.runtime import Runtime
+from stars.stage import later
 from stars.strategies.strategy import Objective, Strategy
 
 # Their gradient is exactly zero: a constant shift of the features, or of the projections, changes no loss.
@@ -45,6 +46,8 @@ class Tune(EncoderStage):
             and AdamW turns its rounding noise into full steps; the released code lets it.
         seed: of the head, the queue and the order of samples.
         precision: of weights and arithmetic.
+        horizon: epochs after which training ends, on the schedule of all `epochs`; None is their end. What is longer
+            goes on, bit for bit, from where it ended.
     """
 
     start: EncoderStage
@@ -61,6 +64,7 @@ class Tune(EncoderStage):
     freeze_shifts: bool
     seed: int
     precision: Literal["float32", "float64"] = "float32"
+    horizon: int | None = later(None)
 
     def check(self) -> None:
         """Refuse a decay outside (0, 1], and blocks that the encoder has not."""
@@ -72,6 +76,7 @@ class Tune(EncoderStage):
         for name in ("epochs", "learning_rate", "weight_decay", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"Tune.{name} is {getattr(self, name)}; allowed: 0 or more")
+        check_horizon(self, self.horizon, self.epochs)
         if self.batch_size < 2:
             raise ValueError(f"Tune.batch_size is {self.batch_size}; allowed: 2 or more (BatchNorm)")
         if self.clip <= 0:
@@ -83,6 +88,10 @@ class Tune(EncoderStage):
     def trains(self) -> bool:
         """Unless there is no epoch to train."""
         return self.epochs > 0
+
+    def whole(self) -> "Tune":
+        """Without the horizon."""
+        return replace(self, horizon=None)
 
     def encoder_shape(self) -> EncoderShape:
         """The encoder's sizes: those it began with."""
@@ -119,7 +128,8 @@ class Tuning:
         self.rows = torch.from_numpy(parts.train)
         self.clips = Clips(packed, runtime.device, DTYPES[stage.precision], stage.data.coordinates_missing == "zero")
         self.steps_per_epoch = draws.steps_per_epoch(len(self.rows), stage.batch_size, runtime.world_size)
-        self.num_steps = stage.epochs * self.steps_per_epoch
+        self.num_steps = (stage.horizon or stage.epochs) * self.steps_per_epoch
+        self.continued = stage.horizon is not None
         self.modules: dict[str, nn.Module] = {"encoder": encoder, "objective": objective}
         groups = tuning_groups(
             encoder,

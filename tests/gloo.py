@@ -1,5 +1,6 @@
 """What tests let the workers of a gloo group do. Everything is called in every worker."""
 
+import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 from stars.data.packed import Packed
 from stars.encoders import EncoderStage, load_encoder
 from stars.execute import Workplace, perform
-from stars.fit import Diverged, fit
+from stars.fit import Diverged, Interrupted, fit
 from stars.pretrain import DTYPES
 from stars.runtime import DistributedRuntime, Runtime
 from stars.store import Attempt, Store
@@ -38,7 +39,12 @@ def runtime_of(location: Path, stage: EncoderStage, *, stop_after: int | None = 
     if rank == 0:
         attempt = store.begin(stage)
     else:
-        attempt = Attempt(stage=stage, name="elsewhere", folder=elsewhere(location, rank))
+        attempt = Attempt(
+            stage=stage,
+            name="elsewhere",
+            output=elsewhere(location, rank) / "output",
+            checkpoints=elsewhere(location, rank) / "checkpoints",
+        )
         attempt.output.mkdir(parents=True, exist_ok=True)
         attempt.checkpoints.mkdir(exist_ok=True)
     asked: list[None] = []
@@ -47,7 +53,7 @@ def runtime_of(location: Path, stage: EncoderStage, *, stop_after: int | None = 
         asked.append(None)
         return rank > 0 or len(asked) == stop_after
 
-    return DistributedRuntime(store=store, attempt=attempt, stop=stop, checkpoint_seconds=0.0)
+    return DistributedRuntime(store=store, attempt=attempt, stop=stop, checkpoint_seconds=0.0, look_seconds=math.inf)
 
 
 def train(tiny: Tiny, location: Path, stages: tuple[EncoderStage, ...], stop_after: int | None = None) -> None:
@@ -55,7 +61,8 @@ def train(tiny: Tiny, location: Path, stages: tuple[EncoderStage, ...], stop_aft
     for stage in stages:
         runtime = runtime_of(location, stage, stop_after=stop_after)
         workplace = Workplace(store=runtime.store, datasets={tiny.data.content: tiny.packed})
-        perform(runtime.attempt, workplace, runtime)
+        with contextlib.suppress(Interrupted):
+            perform(runtime.attempt, workplace, runtime)
         # A reader may begin only when worker 0 has committed.
         runtime.barrier()
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from stars import runtime
 from stars.encoders import EncoderStage
 from stars.execute import perform, realise
-from stars.fit import Diverged, Stopped, fit
+from stars.fit import Diverged, Pace, fit
+from stars.fit import Interrupted as Saved
 from stars.outcome import StoreError
 from stars.runtime import PlainRuntime, save_checkpoint
 from tests.processes import dying_at_line, ended, start
@@ -205,7 +206,7 @@ def test_progress_is_the_mean_of_every_epoch() -> None:
     reported: list[tuple[float, int]] = []
     fit(
         Scripted([float(step) for step in range(8)], num_steps=8),
-        PlainRuntime(on_report=lambda metrics, step: reported.append((metrics["loss"], step))),
+        PlainRuntime(on_report=lambda metrics, step: reported.append((metrics["loss"], step)), look_seconds=math.inf),
     )
     assert reported == [(1.0, 3), (4.0, 6), (6.5, 8)], "the last epoch may be cut short"
 
@@ -216,11 +217,12 @@ class Remembering(PlainRuntime):
 
     kept: list[tuple[dict[str, Tensor], int]] = field(default_factory=list)
     checkpoint_seconds: float = 0.0
+    look_seconds: float = math.inf
 
     def save(self, state: Mapping[str, Tensor], step: int) -> None:
         self.kept.append(({name: tensor.clone() for name, tensor in state.items()}, step))
 
-    def latest(self) -> tuple[dict[str, Tensor], int] | None:
+    def latest(self, until: int) -> tuple[dict[str, Tensor], int] | None:
         return self.kept[-1] if self.kept else None
 
 
@@ -246,7 +248,7 @@ def test_divergence_is_an_outcome(tiny: Tiny, tmp_path: Path) -> None:
         workplace.store.output(stage)
 
 
-def test_a_stop_is_an_outcome_that_no_reader_takes_for_the_whole(
+def test_an_interrupted_run_has_no_outcome_and_goes_on_from_where_it_was(
     tiny: Tiny, undisturbed: dict[str, dict[str, Tensor]], tmp_path: Path
 ) -> None:
     stage = tiny.recipe.stage1
@@ -257,17 +259,47 @@ def test_a_stop_is_an_outcome_that_no_reader_takes_for_the_whole(
         asked.append(None)
         return len(asked) == 2
 
-    outcome = realise(tiny.recipe.stage2, workplace, make_plain(stop=stop))
-    assert (outcome.status, outcome.horizon, outcome.files) == ("stopped", 6, ())
-    assert not workplace.store.finished(stage)
-    with pytest.raises(StoreError, match="is stopped"):
-        workplace.store.output(stage)
-    assert realise(tiny.recipe.stage2, workplace) == outcome, "neither it nor its reader is run again by itself"
+    with pytest.raises(Saved, match="after 6 steps"):
+        realise(tiny.recipe.stage2, workplace, make_plain(stop=stop, checkpoint_seconds=math.inf))
+    assert workplace.store.outcome(stage) is None
     reported: list[int] = []
-    finished = realise(stage, workplace, make_plain(on_report=lambda _, step: reported.append(step)), retry=True)
+    finished = realise(stage, workplace, make_plain(on_report=lambda _, step: reported.append(step)))
     assert finished.status == "finished"
-    assert reported == [6, 9], "what had been saved is used"
+    assert reported == [9], "what had been done is saved"
     assert equal(output(workplace.store, stage), undisturbed["stage1"])
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_a_horizon_cuts_is_a_value_of_its_own_from_which_the_whole_goes_on(
+    tiny: Tiny, undisturbed: dict[str, dict[str, Tensor]], tmp_path: Path, name: str
+) -> None:
+    whole: EncoderStage = getattr(tiny.recipe, name)
+    workplace = tiny.workplace(tmp_path)
+    realise(tiny.recipe.stage1, workplace)
+    beginnings = [replace(whole, seed=1, horizon=1), replace(whole, seed=1, horizon=2)]  # type: ignore[call-arg]
+    for beginning, steps in zip(beginnings, ([3], [6]), strict=True):
+        reported: list[int] = []
+        make = make_plain(on_report=lambda _, step, to=reported: to.append(step), checkpoint_seconds=math.inf)
+        assert realise(beginning, workplace, make).status == "finished"
+        assert reported == steps, "the second goes on from the end of the first"
+        assert len(output(workplace.store, beginning)["losses"]) == steps[-1]
+    whole = replace(whole, seed=1)  # type: ignore[call-arg]
+    assert workplace.store.outcome(whole) is None
+    reported = []
+    realise(whole, workplace, make_plain(on_report=lambda _, step: reported.append(step)))
+    assert reported == [9]
+    calm = tiny.workplace(tmp_path / "calm")
+    realise(whole, calm)
+    assert equal(output(workplace.store, whole), output(calm.store, whole))
+
+
+def test_a_beginning_never_goes_on_from_beyond_its_horizon(tiny: Tiny, tmp_path: Path) -> None:
+    workplace = tiny.workplace(tmp_path)
+    with pytest.raises(Interrupted):
+        realise(tiny.recipe.stage1, workplace, make_plain(on_report=interrupt_after(3, [])))
+    beginning = replace(tiny.recipe.stage1, horizon=1)
+    realise(beginning, workplace)
+    assert len(output(workplace.store, beginning)["losses"]) == 3
 
 
 def test_nobody_is_asked_to_stop_a_run_that_is_done() -> None:
@@ -278,9 +310,34 @@ def test_nobody_is_asked_to_stop_a_run_that_is_done() -> None:
         asked.append(None)
         return len(asked) > 2
 
-    assert fit(Scripted(losses), PlainRuntime(stop=stop)) == losses
-    with pytest.raises(Stopped, match="after 3 steps"):
-        fit(Scripted(losses), PlainRuntime(stop=stop))
+    assert fit(Scripted(losses), PlainRuntime(stop=stop, look_seconds=math.inf)) == losses
+    with pytest.raises(Saved, match="after 3 steps"):
+        fit(Scripted(losses), PlainRuntime(stop=stop, look_seconds=math.inf))
+
+
+def test_the_loop_looks_up_every_so_often_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes 0.25 s: once the first has shown that, the loop looks up every fourth, and where an epoch ends."""
+    now = [0.0]
+    monkeypatch.setattr("stars.fit.time.monotonic", lambda: now[0])
+    pace = Pace(steps_per_epoch=10, runtime=PlainRuntime(), start=0)
+    seen = []
+    for done in range(1, 21):
+        now[0] += 0.25
+        if pace.due(done):
+            seen.append(done)
+            pace.looked(done)
+    assert seen == [1, 5, 9, 10, 14, 18, 20]
+
+
+def test_workers_look_up_with_the_slowest() -> None:
+    class Slow(PlainRuntime):
+        def gather(self, tensor: Tensor) -> Tensor:
+            return torch.cat([tensor, torch.tensor([0.5])])
+
+    pace = Pace(steps_per_epoch=100, runtime=Slow(), start=0)
+    assert pace.due(1)
+    pace.looked(1)
+    assert [done for done in range(2, 5) if pace.due(done)] == [3, 4]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -149,21 +149,23 @@ def test_the_last_sound_checkpoint_of_any_attempt_is_resumed(tmp_path: Path) -> 
     store = Store(tmp_path)
     killed = store.begin(STAGE)
     runtime = PlainRuntime(store=store, attempt=killed)
-    assert runtime.latest() is None
+    assert runtime.latest(99) is None
     for step in (5, 10, 15):
         runtime.save({"losses": torch.full((3,), float(step))}, step)
     assert len(list(killed.checkpoints.iterdir())) == 2, "the newest two are kept"
     damaged = max(killed.checkpoints.iterdir())
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
     (killed.checkpoints / "000000020-half.part").write_bytes(b"never renamed")
-    resumed = PlainRuntime(store=store, attempt=store.begin(STAGE)).latest()
+    resumed = PlainRuntime(store=store, attempt=store.begin(STAGE)).latest(99)
     assert resumed is not None
     state, step = resumed
     assert step == 10
+    assert PlainRuntime(store=store, attempt=killed).latest(9) is None, "the one after 5 steps is pruned"
+    assert PlainRuntime(store=store, attempt=killed).latest(10) is not None
     assert state["losses"].tolist() == [10.0, 10.0, 10.0]
 
 
 def test_without_a_sound_checkpoint_a_run_starts_afresh(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, {"a": torch.zeros(1)}, 3)
     path.write_bytes(b"")
-    assert latest_checkpoint([path]) is None
+    assert latest_checkpoint([path], 99) is None

@@ -1,5 +1,6 @@
 """A data set and a recipe so small that a training run takes a tenth of a second, and what tests ask of a run."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def precise(recipe: Recipe) -> Recipe:
 def make_plain(
     *, on_report: Report = silent, stop: Callable[[], bool] = never, checkpoint_seconds: float = 0.0
 ) -> MakeRuntime:
-    """Plain runtimes that save a checkpoint after every epoch."""
+    """Plain runtimes that look up, and save a checkpoint, after every epoch."""
 
     def make(workplace: Workplace, attempt: Attempt) -> PlainRuntime:
         return PlainRuntime(
@@ -106,6 +107,7 @@ def make_plain(
             on_report=on_report,
             stop=stop,
             checkpoint_seconds=checkpoint_seconds,
+            look_seconds=math.inf,
         )
 
     return make
@@ -142,6 +144,7 @@ class Scripted:
     losses: list[float]
     num_steps: int = 9
     steps_per_epoch: int = 3
+    continued: bool = False
     clip: float | None = None
     modules: dict[str, nn.Module] = field(default_factory=lambda: {"line": nn.Linear(1, 1, dtype=torch.float64)})
 

@@ -1,7 +1,7 @@
 """Which data an experiment is about: a packed store under a protocol and a rule of labels, and the split they give."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -9,7 +9,7 @@ from jaxtyping import Int64
 
 from stars.data import protocols
 from stars.data.packed import Packed
-from stars.stage import Value
+from stars.stage import Value, later
 
 LabelRule = Literal["action", "action-setup", "action-replication"]
 Missing = Literal["refuse", "zero"]
@@ -29,6 +29,8 @@ class Data(Value):
             of correct and incorrect movements, for instance, that a data set tells apart by the setup).
         protocol: what is trained on and what is tested on.
         coordinates_missing: NaN coordinates are refused, or become 0 when a batch is cut.
+        validation_subjects: of the training part, ascending: held out of it to choose settings by. With them there is
+            no test part, so that nothing chosen can have seen it.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Data(Value):
     label_rule: LabelRule
     protocol: protocols.Protocol
     coordinates_missing: Missing = "refuse"
+    validation_subjects: tuple[int, ...] = later(())
 
     def check(self) -> None:
         """Refuse what cannot name a data set."""
@@ -46,6 +49,8 @@ class Data(Value):
             raise ValueError(f"Data.content is {self.content!r}; allowed: 64 hexadecimal digits")
         if self.joints < 1:
             raise ValueError(f"Data.joints is {self.joints}; allowed: 1 or more")
+        if list(self.validation_subjects) != sorted(set(self.validation_subjects)):
+            raise ValueError(f"Data.validation_subjects is {self.validation_subjects}; allowed: ascending numbers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +64,8 @@ class Split:
         num_classes: number of classes.
         class_names: per class, `A013` or `A013S002` or `A013R002`.
         train: rows of the store to train on, in published order.
-        test: rows to test on, in published order.
+        measured: rows to measure on, in published order.
+        measured_name: `test`; or `val`, where the data hold out validation subjects.
     """
 
     data: Data
@@ -68,7 +74,12 @@ class Split:
     num_classes: int
     class_names: tuple[str, ...]
     train: Int64[np.ndarray, " train"]
-    test: Int64[np.ndarray, " test"]
+    measured: Int64[np.ndarray, " measured"]
+    measured_name: Literal["val", "test"]
+
+    def parts(self) -> dict[str, Int64[np.ndarray, " part"]]:
+        """Both parts by name: `train`, and `test` or `val`."""
+        return {"train": self.train, self.measured_name: self.measured}
 
 
 def describe(
@@ -107,23 +118,70 @@ def split(data: Data, packed: Packed) -> Split:
     _check_missing(data, packed)
     labels, class_names = _classes(data.label_rule, packed)
     groups = packed.column(protocols.GROUPED_BY[data.protocol])
-    train, test = protocols.rows(data.protocol, groups)
-    for part, rows in (("training", train), ("test", test)):
-        if len(rows) == 0:
-            column = protocols.GROUPED_BY[data.protocol]
-            present = ", ".join(map(str, sorted(set(groups.tolist()))))
-            raise ValueError(
-                f"Data.protocol is {data.protocol!r}; allowed: one with training and test samples. "
-                f"{data.name} has the {column}s {present}, which gives no {part} sample"
-            )
-        absent = sorted(set(range(len(class_names))) - set(labels[rows].tolist()))
-        if absent:
-            shown = ", ".join(class_names[label] for label in absent[:10])
-            raise ValueError(
-                f"Data.protocol is {data.protocol!r}; allowed: one with training and test samples of every class. "
-                f"In {data.name}, {len(absent)} of {len(class_names)} classes have no {part} sample: {shown}"
-            )
-    return Split(data, packed, labels, len(class_names), class_names, train, test)
+    train, measured = protocols.rows(data.protocol, groups)
+    name: Literal["val", "test"] = "test"
+    if data.validation_subjects:
+        train, measured = _held_out(data, packed, train)
+        name = "val"
+    for part, rows in (("training", train), ("validation" if name == "val" else "test", measured)):
+        _check_part(data, groups, part, labels[rows], class_names)
+    return Split(data, packed, labels, len(class_names), class_names, train, measured, name)
+
+
+def validation_subjects(data: Data, packed: Packed) -> tuple[int, ...]:
+    """A fifth of the subjects of the training part, at least one, spread over their numbers; ascending.
+
+    Raises:
+        ValueError: the training part has one subject only, or what `split` refuses.
+    """
+    parts = split(replace(data, validation_subjects=()), packed)
+    subjects = sorted(set(packed.column("subject")[parts.train].tolist()))
+    if len(subjects) < 2:
+        raise ValueError(
+            f"--data has the subject {subjects[0]} alone in its training part; allowed in a search: two or more, "
+            "since some are held out for validation"
+        )
+    number = max(1, len(subjects) // 5)
+    # The middle of each of `number` equal stretches: neither the first nor the last ones recorded.
+    return tuple(subjects[(2 * i + 1) * len(subjects) // (2 * number)] for i in range(number))
+
+
+def _held_out(
+    data: Data, packed: Packed, train: Int64[np.ndarray, " train"]
+) -> tuple[Int64[np.ndarray, " kept"], Int64[np.ndarray, " held"]]:
+    subjects = packed.column("subject")[train]
+    present = sorted(set(subjects.tolist()))
+    if absent := sorted(set(data.validation_subjects) - set(present)):
+        raise ValueError(
+            f"Data.validation_subjects names {absent[0]}; allowed: subjects of the training part, {present}"
+        )
+    held = np.isin(subjects, data.validation_subjects)
+    return train[~held], train[held]
+
+
+def _check_part(
+    data: Data,
+    groups: Int64[np.ndarray, " sample"],
+    part: str,
+    labels: Int64[np.ndarray, " part"],
+    class_names: tuple[str, ...],
+) -> None:
+    """A part must not be empty, and must hold every class. Raises ValueError naming what is absent."""
+    if len(labels) == 0:
+        column = protocols.GROUPED_BY[data.protocol]
+        present = ", ".join(map(str, sorted(set(groups.tolist()))))
+        raise ValueError(
+            f"Data.protocol is {data.protocol!r}; allowed: one with training and test samples. "
+            f"{data.name} has the {column}s {present}, which gives no {part} sample"
+        )
+    absent = sorted(set(range(len(class_names))) - set(labels.tolist()))
+    # A handful of validation subjects may well lack a class; they choose settings and are reported to nobody.
+    if absent and part != "validation":
+        shown = ", ".join(class_names[label] for label in absent[:10])
+        raise ValueError(
+            f"Data.protocol is {data.protocol!r}; allowed: one with training and test samples of every class. "
+            f"In {data.name}, {len(absent)} of {len(class_names)} classes have no {part} sample: {shown}"
+        )
 
 
 def _check_missing(data: Data, packed: Packed) -> None:

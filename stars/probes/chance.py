@@ -18,7 +18,7 @@ class Chance(Stage):
     """Accuracy of the majority class, the smallest label among equals.
 
     Attributes:
-        data: counted on its training part, measured on its test part.
+        data: counted on its training part, measured on its other part.
     """
 
     data: Data
@@ -27,7 +27,7 @@ class Chance(Stage):
         """Leaves `numbers.json`."""
         parts = split(self.data, Packed.open(inputs["data"]))
         answer = np.bincount(parts.labels[parts.train], minlength=parts.num_classes).argmax()
-        value = float((parts.labels[parts.test] == answer).mean())
-        count = len(parts.test)
-        number = Number(split="test", probe="chance", feature="", k=None, metric="accuracy", value=value, count=count)
+        value = float((parts.labels[parts.measured] == answer).mean())
+        count, name = len(parts.measured), parts.measured_name
+        number = Number(split=name, probe="chance", feature="", k=None, metric="accuracy", value=value, count=count)
         write_numbers(out, [number])

@@ -24,7 +24,7 @@ _BATCH = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Features(Stage):
-    """The encoder's pooled output for the training and the test part of a data set.
+    """The encoder's pooled output for the training part of a data set and for the part that is measured on.
 
     Attributes:
         encoder: whose output.
@@ -52,8 +52,8 @@ class Features(Stage):
         clips = Clips(packed, runtime.device, dtype, self.data.coordinates_missing == "zero")
         view = View(frames=self.encoder.encoder_shape().frames, crop=(self.crop,))
         state = {}
-        for part in ("train", "test"):
-            rows = torch.from_numpy(getattr(parts, part))
+        for part, numbers in parts.parts().items():
+            rows = torch.from_numpy(numbers)
             state[f"{part}/rows"] = rows
             pooled = []
             with torch.inference_mode():
@@ -73,7 +73,7 @@ class Part:
     rows: Int[Tensor, " sample"]
 
 
-def read_features(folder: Path, part: Literal["train", "test"]) -> Part:
+def read_features(folder: Path, part: Literal["train", "val", "test"]) -> Part:
     """What a `Features` stage wrote."""
     state = load_file(folder / FEATURES_FILE)
     return Part(features=state[f"{part}/pooled"], rows=state[f"{part}/rows"])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ class KNN(Stage):
     """Cosine similarity, uniform vote, ties to the smallest label: the rule of the paper's tables.
 
     Attributes:
-        features: of the training part (the bank) and the test part (the queries).
+        features: of the training part (the bank) and of the part that is measured on (the queries).
         data: gives the labels. Same recordings and protocol as the features'; the label rule may be another, so that
             one training serves every rule.
         k: numbers of neighbours, each giving one row.
@@ -43,21 +44,22 @@ class KNN(Stage):
 
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         """Leaves `numbers.json` and `predictions.parquet`."""
-        train, test = (read_features(inputs["features"], part) for part in ("train", "test"))
+        parts = split(self.data, Packed.open(inputs["data"]))
+        train, other = (read_features(inputs["features"], part) for part in ("train", parts.measured_name))
         if max(self.k) > len(train.rows):
             raise ValueError(f"KNN.k is {self.k}; allowed: at most {len(train.rows)}, the training samples")
-        labels = torch.from_numpy(split(self.data, Packed.open(inputs["data"])).labels)
-        bank, queries = train.features.to(runtime.device), test.features.to(runtime.device)
+        labels = torch.from_numpy(parts.labels)
+        bank, queries = train.features.to(runtime.device), other.features.to(runtime.device)
         _, indices = nearest(queries, bank, max(self.k))
         predictions = plain_vote(labels[train.rows][indices.cpu()], self.k)
-        wanted = labels[test.rows]
+        wanted = labels[other.rows]
         correct = {k: np.asarray(predicted == wanted) for k, predicted in predictions.items()}
-        write_numbers(out, [_number(k, hits) for k, hits in correct.items()])
-        columns = {"row": test.rows.numpy(), "label": wanted.numpy()}
+        write_numbers(out, [_number(parts.measured_name, k, hits) for k, hits in correct.items()])
+        columns = {"row": other.rows.numpy(), "label": wanted.numpy()}
         columns |= {f"k{k}": predicted.numpy() for k, predicted in predictions.items()}
         pq.write_table(pa.table(columns), out / PREDICTIONS)
 
 
-def _number(k: int, hits: np.ndarray) -> Number:
+def _number(part: Literal["val", "test"], k: int, hits: np.ndarray) -> Number:
     value = float(hits.mean())
-    return Number(split="test", probe="knn", feature="pooled", k=k, metric="accuracy", value=value, count=len(hits))
+    return Number(split=part, probe="knn", feature="pooled", k=k, metric="accuracy", value=value, count=len(hits))

@@ -1,13 +1,14 @@
 """Protocols and labels: which rows are trained on, in which order, and what is refused."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stars.data.dataset import describe, split
+from stars.data.dataset import describe, split, validation_subjects
 from stars.data.ntu import parse_name
 from stars.data.packed import Packed
 from stars.data.packing import Packer
@@ -49,8 +50,8 @@ def test_cross_subject_rows_stand_subject_by_subject(tmp_path: Path) -> None:
     parts = split(describe(packed), packed)
     subjects = packed.column("subject")
     assert subjects[parts.train].tolist() == [1] * 4 + [2] * 4 + [45] * 4
-    assert subjects[parts.test].tolist() == [3] * 4 + [41] * 4
-    for part in (parts.train, parts.test):
+    assert subjects[parts.measured].tolist() == [3] * 4 + [41] * 4
+    for part in (parts.train, parts.measured):
         assert part.dtype == np.int64
         for subject in set(subjects[part].tolist()):
             names = [packed.names[row] for row in part if subjects[row] == subject]
@@ -61,14 +62,14 @@ def test_cross_view_rows_stand_camera_by_camera(tmp_path: Path) -> None:
     packed = store(tmp_path, names_of(setup=[1, 2], camera=[1, 2, 3]))
     parts = split(describe(packed, protocol="XView"), packed)
     assert packed.column("camera")[parts.train].tolist() == [2, 2, 3, 3]
-    assert packed.column("camera")[parts.test].tolist() == [1, 1]
+    assert packed.column("camera")[parts.measured].tolist() == [1, 1]
 
 
 def test_cross_setup_rows_stand_setup_by_setup(tmp_path: Path) -> None:
     packed = store(tmp_path, names_of(setup=[4, 1, 2, 3], subject=[1, 2]))
     parts = split(describe(packed, protocol="XSet"), packed)
     assert packed.column("setup")[parts.train].tolist() == [2, 2, 4, 4]
-    assert packed.column("setup")[parts.test].tolist() == [1, 1, 3, 3]
+    assert packed.column("setup")[parts.measured].tolist() == [1, 1, 3, 3]
 
 
 @pytest.mark.parametrize("protocol", GROUPED_BY)
@@ -154,3 +155,34 @@ def test_nan_is_refused_or_accepted_as_the_value_says(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"has 6 NaN coordinates in 2 of 4 samples, the first in {names[1]}"):
         split(describe(packed), packed)
     assert len(split(describe(packed, coordinates_missing="zero"), packed).train) == 2
+
+
+def test_validation_subjects_leave_the_training_part_and_no_test_sample_is_seen(tmp_path: Path) -> None:
+    packed = store(tmp_path, names_of(subject=[1, 2, 3, 4, 5, 8, 9, 45], action=[1, 2]))
+    data = describe(packed)
+    whole = split(data, packed)
+    chosen = validation_subjects(data, packed)
+    parts = split(replace(data, validation_subjects=chosen), packed)
+    subjects = packed.column("subject")
+    assert set(subjects[parts.measured].tolist()) == set(chosen)
+    assert set(parts.train.tolist()) | set(parts.measured.tolist()) == set(whole.train.tolist())
+    assert not set(parts.train.tolist()) & set(parts.measured.tolist())
+    assert (whole.measured_name, parts.measured_name) == ("test", "val")
+    assert list(parts.parts()) == ["train", "val"]
+
+
+def test_validation_subjects_outside_the_training_part_are_refused(tmp_path: Path) -> None:
+    packed = store(tmp_path, names_of(subject=[1, 2, 3, 4, 5, 8, 9, 45], action=[1, 2]))
+    with pytest.raises(ValueError, match=r"validation_subjects names 3; allowed: subjects of the training part"):
+        split(replace(describe(packed), validation_subjects=(3,)), packed)
+    with pytest.raises(ValueError, match="allowed: ascending"):
+        replace(describe(packed), validation_subjects=(2, 1))
+
+
+def test_a_fifth_of_the_training_subjects_is_held_out_and_one_alone_cannot_be(tmp_path: Path) -> None:
+    training = sorted(TRAIN_SUBJECTS)[:11]
+    packed = store(tmp_path, names_of(subject=[*training, 3]))
+    assert validation_subjects(describe(packed), packed) == (training[2], training[8])
+    alone = store(tmp_path / "alone", names_of(subject=[1, 3]))
+    with pytest.raises(ValueError, match=r"subject 1 alone in its training part; allowed in a search: two or more"):
+        validation_subjects(describe(alone), alone)
