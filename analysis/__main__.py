@@ -1,9 +1,10 @@
-"""Print the table of a sweep again, from the Parquet of the store alone.
+"""Print the table of a sweep, or of its search, again, from the Parquet of the store alone.
 
 python -m analysis lr_decay                                            a second or two; runs nothing
 python -m analysis lr_decay --context dataset=ntu60 protocol=xsub      where a sweep was planned on several data sets
 python -m analysis lr_decay --format csv > lr_decay.csv
 python -m analysis lr_decay --figure lr_decay.png                      also lr_decay.pdf; otherwise nothing is written
+python -m analysis search --search                              the best trials of a search; --figure shows all
 """
 
 import sys
@@ -16,6 +17,7 @@ import pyarrow as pa
 import tyro
 from rich.console import Console
 
+from analysis import search, search_figure
 from analysis.cells import describe, label_columns
 from analysis.figure import draw, info
 from analysis.load import load
@@ -47,6 +49,8 @@ class Request:
         figure: write the curve here (.png), and as PDF beside it.
         axis: along which the curve runs; by default the only one.
         at: `name=value` of the other axes, for the curve.
+        search: the search of the sweep instead of its grid. Metric, k and context are then those of the search.
+        study: the start of the name of the one search to use, where there are several.
     """
 
     sweep: Annotated[str, tyro.conf.Positional]
@@ -62,12 +66,17 @@ class Request:
     figure: Path | None = None
     axis: str | None = None
     at: tuple[str, ...] = ()
+    search: tyro.conf.FlagCreatePairsOff[bool] = False
+    study: str = ""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 2, and one line on the error stream, for what cannot be shown."""
     request = tyro.cli(Request, prog="python -m analysis", args=arguments)
     try:
+        if request.search:
+            _show_search(request)
+            return 0
         table = _tabulate(request)
         if request.figure is not None:
             content = info(table, request.axis or _only_axis(table), _entries(request.at))
@@ -79,8 +88,31 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _show_search(request: Request) -> None:
+    frame = search.trials(_location(request), request.sweep, request.study)
+    table = search.best(frame)
+    if request.figure is not None:
+        search_figure.draw(search_figure.info(frame), request.figure, search.describe(frame))
+    if request.format == "csv":
+        sys.stdout.write(search.to_csv(table))
+        sys.stderr.writelines(f"note: {line}\n" for line in (table.attrs["said"], *table.attrs["notes"]))
+    elif request.format == "markdown":
+        sys.stdout.write(search.to_markdown(table))
+    else:
+        _terminal().print(search.to_rich(table))
+
+
+def _location(request: Request) -> Path:
+    return request.store if request.store is not None else default_location()
+
+
+def _terminal() -> Console:
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=_WIDTH)
+
+
 def _tabulate(request: Request) -> pd.DataFrame:
-    location = request.store if request.store is not None else default_location()
+    location = _location(request)
     plan = _read_plan(location, request.sweep, request.plan) if request.plan is not None else None
     return summary(
         load(location, request.sweep, plan),
@@ -129,8 +161,7 @@ def _show(table: pd.DataFrame, form: str) -> None:
     elif form == "markdown":
         sys.stdout.write(to_markdown(table))
     else:
-        terminal = Console()
-        (terminal if terminal.is_terminal else Console(width=_WIDTH)).print(to_rich(table))
+        _terminal().print(to_rich(table))
 
 
 if __name__ == "__main__":

@@ -141,9 +141,9 @@ def _baseline(condition: Condition, found: Sequence[Condition]) -> Condition | N
     """The line of "stage 1 only" that agrees with the condition on the axes it takes."""
     if condition.reference == BASELINE:
         return None
-    for other in found:
+    for other in (other for other in found if other.reference == BASELINE):
         taken = {axis: content for axis, content in other.labels.items() if content is not None}
-        if other.reference == BASELINE and taken.items() <= condition.labels.items():
+        if taken.items() <= condition.labels.items():
             return other
     return None
 

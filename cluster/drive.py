@@ -1,148 +1,92 @@
-"""Run the missing stages of a plan under Ray Tune: each as soon as its inputs exist."""
+"""Drive a run to its end: alone, with a pulse, in a Ray session."""
 
-import contextlib
-import io
 import logging
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+import sys
+import time
 
 from rich.console import Console
 
-from cluster.options import Options
-from cluster.progress import Display
-from cluster.session import num_cpus, num_gpus, session  # first: it sets what Ray reads on import
-
-from ray import tune  # isort: skip
-from ray.tune import Callback  # isort: skip
-
-from cluster.executor import Job, trial
-from cluster.schedule import Ready
-from stars.execute import units
-from stars.pretrain import Pretrain
-from stars.stage import Stage, decode, fingerprint, kind
-from stars.store import Store
-from stars.sweep import Point
+from cluster.budget import spent_before
+from cluster.driving import Driving
+from cluster.executor import stop_file
+from cluster.interrupt import Overdue
+from cluster.order import Ending, How, MakeSource, Order
+from cluster.pulse import Pulse
+from cluster.session import session
+from stars.drivers import Driver, Observer, begin, read_all
+from stars.leases import Holder, acquire, release
 
 _LOG = logging.getLogger("stars")
 
 
-def drive(
-    points: Sequence[Point],
-    *,
-    store: Store,
-    datasets: Mapping[str, Path],
-    recipe: str,
-    options: Options,
-    console: Console,
-) -> None:
-    """Run what is missing of the points. Failures are in the store and in the log; nothing is raised for them."""
-    with session():
-        gpus = num_gpus()
-        job = Job(
-            store=str(store.location),
-            mark=store.token(),
-            datasets={content: str(folder) for content, folder in datasets.items()},
-            recipe=recipe,
-            num_workers=options.workers,
-            use_gpu=gpus > 0,
-            retry=options.retry,
+class Alive(Exception):  # noqa: N818 - not an error
+    """Another driver is at the same run."""
+
+    def __init__(self, driver: Driver) -> None:
+        """Name it."""
+        where = f"job {driver.job}" if driver.job else f"process {driver.process.pid}"
+        super().__init__(
+            f"another driver of this run is alive: {where} on {driver.process.machine.split()[0]}, since "
+            f"{driver.started}, `{driver.command}`; `python -m cluster status` shows how far it is"
         )
-        as_trainer = trained_by_ray(options, gpus)
-        queue = units([point.stage for point in points], store, as_trainer)
-        trainer = {fingerprint(unit.stage): "ray" if as_trainer(unit.stage) else "tune" for unit in queue}
-        display = Display(console, _LOG, len(queue))
-        display.say(f"{len(queue)} units to run on {num_cpus()} processors and {gpus} GPUs")
-        base = {"job": asdict(job)}
-        with display.live():
-            searcher = Ready(queue, base, trainer, capacity=gpus or num_cpus(), num_workers=options.workers)
-            _tune(searcher, display, gpus)
 
 
-def trained_by_ray(options: Options, gpus: int) -> Any:
-    """Which stages run as `TorchTrainer`s: all that train, none, or (auto) stage 1 and whatever is large."""
-    large = options.workers > 1 or gpus > 0
+def drive(order: Order, make_source: MakeSource, console: Console) -> Ending:
+    """Run what is missing. Failures are in the store and in the log; nothing is raised for them.
 
-    def answer(stage: Stage) -> bool:
-        if options.trainer == "auto":
-            return stage.trains() and (large or isinstance(stage, Pretrain))
-        return stage.trains() and options.trainer == "ray"
+    The source is made once the run is ours alone.
 
-    return answer
-
-
-def resources(gpus: int) -> Any:
-    """What a trial reserves: a launcher nearly nothing, since its workers reserve for themselves."""
-
-    def ask(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        if config["trainer"] == "ray":
-            # A processor share, however small, would keep the workers of a full machine waiting for ever.
-            return tune.PlacementGroupFactory([{"memory": 1}])
-        return tune.PlacementGroupFactory([{"CPU": 1, "GPU": 1} if gpus else {"CPU": 1}])
-
-    return ask
-
-
-def _tune(searcher: Ready, display: Display, gpus: int) -> None:
-    scratch = Path(tempfile.mkdtemp(prefix="stars-tune-"))
+    Raises:
+        Alive: another driver is at the same run.
+        DoesNotFit: trials that the cluster cannot hold.
+    """
+    store = order.store
+    before = spent_before(read_all(store), order.run, order.options.price)
+    if order.budget and order.budget.reached(before):
+        return Ending(how="budget")
+    me = begin(command=" ".join(["python", *sys.argv]), sweep=order.sweep, run=order.run)
+    me.write(store)
+    held = Holder(driver=me.name, unit="run")
+    pulse = Pulse(me, store)
+    ending = Ending(how="unfinished")
     try:
-        tuner = tune.Tuner(
-            tune.with_resources(trial, resources(gpus)),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                num_samples=-1,
-                reuse_actors=True,
-                max_concurrent_trials=max(1, num_gpus() or num_cpus()) + 1,
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=str(scratch),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=2),
-                callbacks=[Watch(display)],
-            ),
-        )
-        # Tune prints a banner whatever it is told.
-        noise = io.StringIO()
-        with contextlib.redirect_stdout(noise):
-            tuner.fit()
-        _LOG.debug("%s", noise.getvalue())
+        _claim(order, held, console)
+        ending = _driven(Driving(order, make_source, me, before, console), pulse)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        pulse.end(ending.how)
+        release(store, order.run, held)
+        stop_file(store.location, me.name).unlink(missing_ok=True)
+    return ending
 
 
-class Watch(Callback):
-    """Tells the display what Tune's trials report."""
+def _driven(driving: Driving, pulse: Pulse) -> Ending:
+    """Drive to the end with a pulse, and in a Ray session where there is something to run."""
+    how: How = "finished"
+    try:
+        with driving.interruption.listening(), pulse.beating(driving.describe):
+            if targets := driving.first_targets():
+                with session():
+                    how = driving.to_the_end(targets)
+    except Overdue:
+        _LOG.warning("units did not leave in time, and are killed")
+        how = "interrupted"
+    finally:
+        driving.source.close()
+    return Ending(how=how, status=driving.interruption.status() if how == "interrupted" else None)
 
-    def __init__(self, display: Display) -> None:
-        """Watch for one display."""
-        self._display = display
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune saves its callbacks with the experiment; a terminal cannot be saved, and nothing is restored."""
-        return {}
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """Progress of a unit."""
-        if "step" in result:
-            detail = f"{result['stage']} step {result['step']}, loss {result['loss']:.4f}"
-            self._display.running(trial.config["name"], detail)
-        if result.get("problem"):
-            _LOG.error("%s\n%s", trial.config["name"], result["problem"])
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A unit ended, well or not."""
-        result = trial.last_result
-        status = result.get("status", "error")
-        what = kind(decode(trial.config["stage"]))  # type: ignore[arg-type]
-        self._display.ended(trial.config["name"], what, status, float(result.get("time_total_s", 0.0)))
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial's process died more often than it is restarted."""
-        what = kind(decode(trial.config["stage"]))  # type: ignore[arg-type]
-        self._display.ended(trial.config["name"], what, "lost", 0.0)
+def _claim(order: Order, me: Holder, console: Console) -> None:
+    """Take the run. Raises Alive once it is certain that its holder lives; a dead one's run is taken over."""
+    observer, told = Observer(order.store), False
+    while True:
+        by = acquire(order.store, order.run, me, observer.alive)
+        if by == me:
+            return
+        other = next((driver for driver in read_all(order.store) if driver.name == by.driver), None)
+        if other is not None and observer.moving(by.driver):
+            order.store.remove(f"drivers/{me.driver}.json")
+            raise Alive(other)
+        if not told:
+            console.print("another machine has begun this run; watching whether it lives", highlight=False)
+            told = True
+        time.sleep(1.0)

@@ -5,26 +5,37 @@ Both come through `stars.execute.perform`, so that a stage cannot tell them apar
 
 import cluster.session  # noqa: F401 - first: it sets what Ray reads when it is imported  # isort: skip
 
+import json
+import math
 import shutil
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import train, tune
+from ray.exceptions import RayActorError, RaySystemError, WorkerCrashedError
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from stars.execute import Workplace, ended, perform, realise
+from cluster.resources import Amount
+from stars.execute import Held, Workplace, claimed, ended, perform, realise
+from stars.fit import Interrupted
+from stars.leases import Holder, lease_name
 from stars.runtime import DistributedRuntime, PlainRuntime, Runtime
 from stars.stage import Stage, decode, encode, fingerprint, kind
 from stars.store import Attempt, Store
 
-# Progress is for the eyes: more often would cost the driver more than it shows.
+# Progress is for the eyes. Ray Train fetches a report every two seconds, and the next one waits for that.
+_TRAINER_REPORT_SECONDS = 4.0
 _REPORT_SECONDS = 1.0
+
+
+class Lost(Exception):  # noqa: N818 - no defect of ours
+    """A worker's process died, or never started; the unit may be run again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,120 +47,186 @@ class Job:
         datasets: packed data sets by content hash.
         recipe: name that rows carry.
         num_workers: of a `TorchTrainer`.
-        use_gpu: one GPU for every worker.
+        worker: processors and GPUs of one worker.
         retry: run again what has failed before.
         mark: left in the store by the driver; a worker that does not find it sees another place.
+        driver: in whose name leases are taken.
     """
 
     store: str
     mark: str
     datasets: Mapping[str, str]
     recipe: str
-    num_workers: int = 1
-    use_gpu: bool = False
-    retry: bool = False
+    num_workers: int
+    worker: Amount
+    retry: bool
+    driver: str
 
-    def workplace(self) -> Workplace:
+    def workplace(self, unit: str) -> Workplace:
         """Open the store, on the worker."""
         datasets = {content: Path(folder) for content, folder in self.datasets.items()}
         store = Store(self.store)
         store.recognise(self.mark)
-        return Workplace(store=store, datasets=datasets, recipe=self.recipe)
+        holder = Holder(driver=self.driver, unit=unit)
+        return Workplace(store=store, datasets=datasets, recipe=self.recipe, holder=holder)
+
+    def asked_to_stop(self) -> bool:
+        """Whether the driver wants everything to end now."""
+        return stop_file(Path(self.store), self.driver).exists()
+
+    def use_threads(self) -> None:
+        """As many threads as processors were asked for: bits depend on their number."""
+        torch.set_num_threads(max(1, int(self.worker.cpus)))
+
+
+def stop_file(store: Path, driver: str) -> Path:
+    """The file by which a driver tells its units to save and leave."""
+    return store / "drivers" / f"{driver}.stop"
 
 
 @dataclass
 class Reporter:
-    """Passes progress on, at most once in `every` seconds."""
+    """Passes progress on, at most once in `every` seconds of training.
+
+    Ray Train's report waits for every worker, so all must report at the same steps: they agree on the seconds.
+    """
 
     pass_on: Callable[[dict[str, Any]], None]
-    stage: str
-    every: float = _REPORT_SECONDS
-    last: float = field(default=0.0)
+    stage: Stage
+    every: float
+    last: float = field(default=-math.inf)
 
     def __call__(self, metrics: Mapping[str, float], step: int) -> None:
         """Report, unless the last report is too young."""
-        if time.monotonic() - self.last >= self.every:
-            self.last = time.monotonic()
-            self.pass_on({"stage": self.stage, "step": step, **metrics})
+        if metrics["seconds"] - self.last >= self.every:
+            self.last = metrics["seconds"]
+            self.pass_on({"stage": kind(self.stage), "fingerprint": fingerprint(self.stage), "step": step, **metrics})
 
 
-def trial(config: dict[str, Any]) -> None:
-    """The Tune trainable: realise one unit. A defect is reported, not raised: raising would only run it again."""
-    job, stage = Job(**config["job"]), _stage(config["stage"])
-    # Bits depend on the number of threads: one for each processor asked for.
-    torch.set_num_threads(1)
+def trial(config: dict[str, Any], job: Job) -> None:
+    """The Tune trainable: realise one unit, and report how it ended.
+
+    A defect is reported, not raised: raising would only run it again. A dead worker is raised, so that the trial counts
+    as lost, like one whose own process died.
+    """
+    job.use_threads()
     try:
-        workplace = job.workplace()
-        if config["trainer"] == "ray":
+        stage, workplace = _stage(config["stage"]), job.workplace(config["name"])
+        if config["lane"] == "ray":
             status = _train(stage, workplace, job)
         else:
-            status = realise(stage, workplace, _in_actor, retry=job.retry).status
-        report = {"status": status, "problem": ""}
+            status = realise(stage, workplace, _in_actor(job), retry=job.retry).status
+        report = {"status": status}
+    except Lost:
+        raise
+    except Held as held:
+        report = {"status": "held", "work": lease_name(held.stage)}
+    except Interrupted:
+        report = {"status": "interrupted"}
     except Exception:
         # Every defect must reach the driver's log, with its traceback.
         report = {"status": "error", "problem": traceback.format_exc()}
     tune.report(report)
 
 
-def _in_actor(workplace: Workplace, attempt: Attempt) -> Runtime:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    reporter = Reporter(tune.report, kind(attempt.stage))
-    return PlainRuntime(store=workplace.store, attempt=attempt, device=device, on_report=reporter)
+def _in_actor(job: Job) -> Callable[[Workplace, Attempt], Runtime]:
+    device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+
+    def make(workplace: Workplace, attempt: Attempt) -> Runtime:
+        reporter = Reporter(tune.report, attempt.stage, _REPORT_SECONDS)
+        return PlainRuntime(
+            store=workplace.store, attempt=attempt, device=device, on_report=reporter, stop=job.asked_to_stop
+        )
+
+    return make
 
 
 def _train(stage: Stage, workplace: Workplace, job: Job) -> str:
-    """Run one stage as a `TorchTrainer`; its inputs exist. Returns how it ended."""
+    """Run one stage as a `TorchTrainer`; its inputs exist. Returns how it ended. Raises Lost, Held, Interrupted."""
     store = workplace.store
-    last = store.outcome(stage)
-    if last is not None and (last.status == "finished" or not job.retry):
-        return last.status
-    attempt = store.begin(stage)
-    config = {"job": job.__dict__, "stage": encode(stage), "attempt": attempt.name, "number": attempt.number}
-    trainer = TorchTrainer(
+    with claimed(stage, workplace):
+        last = store.outcome(stage)
+        if last is not None and (last.status == "finished" or not job.retry):
+            return last.status
+        attempt = store.begin(stage)
+        try:
+            _trainer(attempt, job).fit()
+        except train.TrainingFailedError as problem:
+            # A worker that ran out of memory has committed that; a process that died is run again.
+            if store.outcome(stage) in (None, last):
+                _raise_lost(problem)
+                raise
+        if job.asked_to_stop() and store.outcome(stage) in (None, last):
+            raise Interrupted(0)
+        return ended(stage, store).status
+
+
+def _trainer(attempt: Attempt, job: Job) -> TorchTrainer:
+    stage = attempt.stage
+    config = {"job": job, "stage": encode(stage), "attempt": attempt.name, "number": attempt.number}
+    return TorchTrainer(
         _train_worker,
         train_loop_config=config,
-        scaling_config=train.ScalingConfig(num_workers=job.num_workers, use_gpu=job.use_gpu),
+        scaling_config=train.ScalingConfig(
+            num_workers=job.num_workers,
+            use_gpu=job.worker.gpus > 0,
+            resources_per_worker={"CPU": job.worker.cpus, **({"GPU": job.worker.gpus} if job.worker.gpus else {})},
+        ),
         run_config=train.RunConfig(
             name=f"{kind(stage)}-{fingerprint(stage)[:12]}-{attempt.name[:8]}",
-            storage_path=str(store.location / "ray" / "train"),
-            failure_config=train.FailureConfig(max_failures=1, controller_failure_limit=2),
+            storage_path=str(Path(job.store) / "ray" / "train"),
+            failure_config=train.FailureConfig(max_failures=2, controller_failure_limit=2),
             callbacks=[TuneReportCallback()],
         ),
     )
-    try:
-        trainer.fit()
-    except train.TrainingFailedError:
-        # A worker that ran out of memory has committed that; anything else is a defect.
-        if store.outcome(stage) in (None, last):
-            raise
-    return ended(stage, store).status
 
 
-def _train_worker(config: dict[str, Any]) -> None:
+def _raise_lost(problem: train.TrainingFailedError) -> None:
+    """Raise Lost when processes died or did not start; return when the code of a worker failed."""
+    if isinstance(problem, train.WorkerGroupError):
+        causes = list(problem.worker_failures.values())
+    else:
+        causes = [problem.controller_failure]
+    died = (RayActorError, WorkerCrashedError, RaySystemError)
+    if any(isinstance(cause, died) or "timed out" in str(cause) for cause in causes):
+        raise Lost(str(problem)) from problem
+
+
+def _train_worker(config: dict[str, Any]) -> str:
     """One of the `TorchTrainer`'s workers."""
-    torch.set_num_threads(1)
-    job = Job(**config["job"])
-    workplace, stage = job.workplace(), _stage(config["stage"])
+    job: Job = config["job"]
+    job.use_threads()
+    stage = _stage(config["stage"])
+    workplace = job.workplace(fingerprint(stage))
     _, ended_before = workplace.store.last_outcome(kind(stage), fingerprint(stage))
     if ended_before > config["number"]:
         # Ray restarts a group that a worker's death brought down; what has an outcome by then is not run again.
-        return
+        return "ended before"
     attempt = workplace.store.begin(stage, config["attempt"])
-    device = train.torch.get_device()
     world_size = train.get_context().get_world_size()
-    # Ray's report waits for every worker: several must report at the same steps, whatever their clocks say.
-    reporter = Reporter(train.report, kind(stage), every=_REPORT_SECONDS if world_size == 1 else 0.0)
-    common: dict[str, Any] = {"store": workplace.store, "attempt": attempt, "device": device, "on_report": reporter}
+    reporter = Reporter(train.report, stage, _TRAINER_REPORT_SECONDS)
+    common: dict[str, Any] = {
+        "store": workplace.store,
+        "attempt": attempt,
+        "device": train.torch.get_device(),
+        "on_report": reporter,
+        "stop": job.asked_to_stop,
+    }
     runtime: Runtime = PlainRuntime(**common) if world_size == 1 else DistributedRuntime(**common)
     if runtime.rank == 0:
         shutil.rmtree(attempt.output)
         attempt.output.mkdir()
     runtime.barrier()
-    perform(attempt, workplace, runtime)
+    try:
+        perform(attempt, workplace, runtime)
+    except Interrupted:
+        # Raised on, it would look like a failure to Ray, which would start the group again.
+        return "interrupted"
+    return "ended"
 
 
-def _stage(document: Mapping[str, Any]) -> Stage:
-    value = decode(document)
+def _stage(document: Mapping[str, Any] | str) -> Stage:
+    value = decode(json.loads(document) if isinstance(document, str) else document)
     if not isinstance(value, Stage):
         raise TypeError(f"{type(value).__name__} is not a stage")
     return value

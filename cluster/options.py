@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from stars.space import described
 from stars.sweep import AxisValue, Sweep
 
 
@@ -35,8 +36,27 @@ class Options:
     """Other values on an axis; may be given several times, for several axes."""
     plan: bool = False
     """Print what would run, and stop."""
+    search: Annotated[Literal["optuna"] | None, tyro.conf.arg(metavar="optuna", help_behavior_hint="")] = None
+    """Search the sweep's ranges instead of computing its grid: validation subjects choose, test is measured once."""
+    trials: int = 50
+    """Suggestions that a search tries in all, earlier ones of the same search included."""
     workers: int = 1
     """Workers of every TorchTrainer; they share a batch and change no number."""
+    cpus_per_trial: Annotated[float | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """Processors that a trial reserves, over all its workers; each computes with that many threads. Default: one a
+    worker."""
+    gpus_per_trial: Annotated[float | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """GPUs that a trial reserves, over all its workers; with one worker also a fraction, so that several trials share
+    a GPU. Default: one a worker where there are GPUs."""
+    budget: Annotated[str | None, tyro.conf.arg(metavar="2h|20gpuh|50usd", help_behavior_hint="")] = None
+    """What this run may cost, failed attempts and earlier drivers included; when it is used up nothing more is
+    started."""
+    price: Annotated[float | None, tyro.conf.arg(metavar="USD", help_behavior_hint="")] = None
+    """US dollars per GPU-hour. Default: $STARS_USD_PER_GPU_HOUR, which a cluster file may set."""
+    track: Annotated[
+        tuple[Literal["wandb", "mlflow"], ...], tyro.conf.arg(metavar="wandb|mlflow", help_behavior_hint="")
+    ] = ()
+    """Report to these trackers too; TensorBoard's files are always written, in the store."""
     trainer: Literal["auto", "tune", "ray"] = "auto"
     """Where stages are trained. ray: as TorchTrainers; tune: in the trial's own process; auto: stage 1 as a
     TorchTrainer, and stage 2 too on GPUs or with several workers."""
@@ -63,6 +83,9 @@ class Options:
 def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Options:
     """Read the command line; exits with status 2 on an unknown or malformed option."""
     axes = "\n".join(f"  {name}: {', '.join(map(str, values))}" for name, values in sweep.axes.items())
+    if sweep.ranges:
+        ranges = "\n".join(f"  {name}: {described(allowed)}" for name, allowed in sweep.ranges.items())
+        axes += f"\n\nRanges (--search optuna):\n{ranges}"
     description = (
         f"{sweep.title}\n\nReproduces {sweep.paper}. Runs what is missing, prints the table, and says where the "
         f"Parquet, the figure and the log are; typed again, it redoes nothing.\n\nAxes (change with --set):\n{axes}"
@@ -79,12 +102,11 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Options:
 
 def _read(name: str, text: str, sweep: Sweep) -> AxisValue:
     """A value of the axis's own type."""
-    if name not in sweep.axes:
-        raise ValueError(f"--set names axis {name!r}; {sweep.name} has {', '.join(sweep.axes)}")
-    cls = type(next(iter(sweep.axes[name])))
+    examples = sweep.examples(name)
+    cls = type(next(iter(examples)))
     try:
         if cls is bool:
             return {"true": True, "false": False}[text.lower()]
         return cls(text)
     except (ValueError, KeyError):
-        raise ValueError(f"--set {name} has {text!r}; allowed: values like {list(sweep.axes[name])[:3]}") from None
+        raise ValueError(f"--set {name} has {text!r}; allowed: values like {list(examples)[:3]}") from None

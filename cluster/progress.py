@@ -15,10 +15,10 @@ _LINE_SECONDS = 15.0
 class Display:
     """What the driver shows while units run."""
 
-    def __init__(self, console: Console, log: logging.Logger, total: int) -> None:
-        """Begin with `total` units to run."""
+    def __init__(self, console: Console, log: logging.Logger) -> None:
+        """Begin with nothing to run."""
         self._console, self._log = console, log
-        self._total, self._done, self._failed = total, 0, 0
+        self._total, self._done, self._failed = 0, 0, 0
         self._started = self._spoken = time.monotonic()
         self._details: dict[str, str] = {}
         self._bar = Progress(
@@ -30,7 +30,7 @@ class Display:
             console=console,
             transient=True,
         )
-        self._task = self._bar.add_task("running", total=total, detail="starting Ray")
+        self._task = self._bar.add_task("running", total=None, detail="starting Ray")
 
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
@@ -47,6 +47,20 @@ class Display:
         elapsed = timedelta(seconds=round(time.monotonic() - self._started))
         self._console.print(f"[dim]{elapsed}[/dim] {line}", highlight=False)
         self._spoken = time.monotonic()
+
+    def resize(self, total: int) -> None:
+        """So many units are to run in all."""
+        self._total = total
+        self._bar.update(self._task, total=total)
+
+    def detail(self, name: str) -> str:
+        """Where a unit is, as it last said."""
+        return self._details.get(name, "")
+
+    def forget(self, name: str) -> None:
+        """A unit does not run any more, and has not ended either."""
+        self._details.pop(name, None)
+        self._bar.update(self._task, detail="  ".join(self._details.values()))
 
     def running(self, name: str, detail: str) -> None:
         """A unit reports where it is."""

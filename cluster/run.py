@@ -1,53 +1,42 @@
-"""The driver of every sweep: plan, run what is missing on Ray, print the table."""
+"""The command of every sweep: check the command line against the data, run what is missing, say how it ended.
+
+Exit status: 0 every point is finished; 1 some are not; 2 bad input; 3 another driver of the same run is alive; 128 and
+the signal's number when interrupted (130 Ctrl-C, 143 SIGTERM).
+"""
 
 import contextlib
-import logging
 import os
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-import pyarrow as pa
 from rich.console import Console
 
-from analysis.figure import draw, info
-from analysis.load import load
-from analysis.table import summary, to_rich
+from cluster.binding import Run
+from cluster.budget import parse as parse_budget
+from cluster.carry import carry_out
 from cluster.options import Options, parse
 from cluster.plan import show_plan
-from stars.data.dataset import describe, split
+from cluster.resources import DoesNotFit, needs
+from stars.data.dataset import describe, split, validation_subjects
 from stars.data.packed import Packed
 from stars.data.source import locate
-from stars.execute import missing, republish
 from stars.outcome import StoreError
 from stars.pretrain import Pretrain
-from stars.recipes import RECIPES, Recipe
-from stars.stage import upstream
+from stars.recipes import RECIPES
+from stars.stage import Stage, upstream
 from stars.store import Store, default_location
-from stars.sweep import Point, Sweep, plan_table, points, write_plan
+from stars.sweep import Point, Sweep, points
 from stars.tune import Tune
 
 _SMALL_DATA = 5000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A sweep bound to what the command line chose."""
-
-    sweep: Sweep
-    recipe: Recipe
-    points: Sequence[Point]
-    store: Store
-    dataset: Path
-    options: Options
+_PRICE = "STARS_USD_PER_GPU_HOUR"
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> None:
-    """Run a sweep from the command line. Exits with 0 when every point is finished, 1 when not, 2 on bad input."""
+    """Run a sweep from the command line; see the module for the exit status."""
     options = parse(sweep, arguments)
     # Bound now: Tune's own printing is sent elsewhere later.
     console = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
@@ -60,7 +49,7 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> None:
             show_plan(console, run.sweep, run.points, run.store, os.cpu_count() or 1)
             return
         status = carry_out(run, console)
-    except StoreError as problem:
+    except (DoesNotFit, StoreError) as problem:
         _refuse(problem)
     sys.exit(status)
 
@@ -73,115 +62,79 @@ def _refuse(problem: Exception) -> NoReturn:
 
 def bind(sweep: Sweep, options: Options, console: Console) -> Run:
     """Check the command line against the data, before anything runs. Raises ValueError or StoreError."""
-    sweep = sweep.widened(options.changes(sweep))
-    if options.workers < 1:
-        raise ValueError(f"--workers is {options.workers}; allowed: 1 or more")
-    if options.workers > 1 and options.trainer == "tune":
-        raise ValueError(f"--workers is {options.workers} with --trainer tune; allowed: 1, or another trainer")
+    searching = options.search is not None or sweep.searched
+    changes = options.changes(sweep)
+    sweep = sweep.pinned(changes) if searching else sweep.widened(changes)
+    options = _checked(options, searching)
     store = Store(options.store or default_location())
     dataset = _locate(options, store, console)
     packed = Packed.open(dataset)
     data = describe(packed, label_rule=options.label_rule, protocol=options.protocol)
     data = replace(data, coordinates_missing=options.nan)
-    parts = split(data, packed)
+    num_train = len(split(data, packed).train)
     name = options.recipe
     if name == "auto":
-        name = "small" if len(parts.train) < _SMALL_DATA else "paper"
+        name = "small" if num_train < _SMALL_DATA else "paper"
     recipe = replace(RECIPES[name](data), reseed_pretraining=options.reseed_pretraining)
-    planned = points(sweep, recipe)
-    _check_batches(planned, len(parts.train), options.workers)
-    if "RAY_ADDRESS" not in os.environ and options.workers > (os.cpu_count() or 1):
-        raise ValueError(f"--workers is {options.workers}; allowed on this machine: at most {os.cpu_count()}")
-    return Run(sweep=sweep, recipe=recipe, points=planned, store=store, dataset=dataset, options=options)
+    planned: list[Point] = [] if searching else points(sweep, recipe)
+    validation = None
+    targets: list[Stage] = [point.stage for point in planned]
+    if searching:
+        held_out = replace(data, validation_subjects=validation_subjects(data, packed))
+        num_train = len(split(held_out, packed).train)
+        validation = replace(RECIPES[name](held_out), reseed_pretraining=options.reseed_pretraining)
+        targets = [validation.tune(0)]
+    _check_batches(targets, num_train, options.workers)
+    return Run(
+        sweep=sweep,
+        recipe=recipe,
+        validation=validation,
+        points=planned,
+        store=store,
+        dataset=dataset,
+        options=options,
+        budget=parse_budget(options.budget, options.price) if options.budget else None,
+    )
 
 
-def _check_batches(planned: Sequence[Point], num_train: int, num_workers: int) -> None:
-    """Every batch must be filled by the training part and divided by the workers. Raises ValueError."""
-    sizes = {stage.batch_size for stage in upstream(*(p.stage for p in planned)) if isinstance(stage, Pretrain | Tune)}
+def _checked(options: Options, searching: bool) -> Options:
+    """The options with the price that the surroundings know. Raises ValueError for what does not go together."""
+    needs(
+        num_workers=options.workers,
+        cpus_per_trial=options.cpus_per_trial,
+        gpus_per_trial=options.gpus_per_trial,
+        has_gpus=False,
+    )
+    if options.workers > 1 and options.trainer == "tune":
+        raise ValueError(f"--workers is {options.workers} with --trainer tune; allowed: 1, or another trainer")
+    if options.trials < 1:
+        raise ValueError(f"--trials is {options.trials}; allowed: 1 or more")
+    if options.plan and searching:
+        raise ValueError("--plan with a search; allowed: a grid, since a search decides on its way what it runs")
+    price = options.price
+    if price is None and _PRICE in os.environ:
+        try:
+            price = float(os.environ[_PRICE])
+        except ValueError:
+            raise ValueError(f"${_PRICE} is {os.environ[_PRICE]!r}; allowed: a number") from None
+    if price is not None and not price > 0:
+        raise ValueError(f"--price is {price:g}; allowed: more than 0")
+    return replace(options, price=price)
+
+
+def _check_batches(targets: Sequence[Stage], num_train: int, num_workers: int) -> None:
+    """Every batch must be filled by the training part and divided by workers that there are. Raises ValueError."""
+    sizes = {stage.batch_size for stage in upstream(*targets) if isinstance(stage, Pretrain | Tune)}
     for size in sorted(sizes):
         if size > num_train:
             raise ValueError(f"--data has {num_train} training sequences; allowed: at least one batch of {size}")
         if size % num_workers:
             raise ValueError(f"--workers is {num_workers}; allowed: a divisor of the batch of {size}")
-
-
-def carry_out(run: Run, console: Console) -> int:
-    """Write the plan, run what is missing, show the results. Returns the exit status."""
-    store, sweep = run.store, run.sweep
-    plan = plan_table(sweep, run.recipe, run.points)
-    plan_key = write_plan(store, plan)
-    targets = [point.stage for point in run.points]
-    with _log(store, sweep) as log_file:
-        if missing(targets, store):
-            _drive(run, console)
-        else:
-            console.print("everything is finished already; nothing to run", highlight=False)
-    for stage in targets:
-        republish(stage, store)
-    _show(run, plan, console)
-    console.print(f"plan     {store.location / plan_key}", highlight=False)
-    console.print(f"log      {log_file}", highlight=False)
-    unfinished = missing(targets, store)
-    failed = Counter(last.status for stage in unfinished if (last := store.outcome(stage)) is not None)
-    for status, count in failed.items():
-        console.print(f"[red]{count} stages ended as {status}; --retry runs them again[/red]")
-    if unfinished:
-        console.print(f"[red]{len(unfinished)} stages are not finished; the same command goes on with them[/red]")
-    return 1 if unfinished else 0
-
-
-def _drive(run: Run, console: Console) -> None:
-    """Run what is missing."""
-    from cluster.drive import drive  # Ray is imported, and started, only when something is to run.
-
-    drive(
-        run.points,
-        store=run.store,
-        datasets={run.recipe.data.content: run.dataset},
-        recipe=run.recipe.name,
-        options=run.options,
-        console=console,
-    )
-
-
-def _show(run: Run, plan: pa.Table, console: Console) -> None:
-    """The table, the figure, and where everything lies."""
-    store, sweep, context = run.store, run.sweep, run.recipe.context()
-    frame = load(store, sweep.name, plan=plan)
-    rows = summary(frame, sweep=sweep.name, metric=sweep.metric, k=sweep.neighbours, context=context)
-    console.print(to_rich(rows, title=f"{sweep.paper}: {sweep.title}"))
-    console.print(f"results  {store.location / 'results'}", highlight=False)
-    axes = [name for name in sweep.axes if name != "seed"]
-    if len(axes) != 1 or rows.loc[rows["reference"] == "", "mean"].isna().all():
-        console.print("figure   none: it needs one axis beside the seeds, and a finished point", highlight=False)
-        return
-    data = run.recipe.data
-    name = "-".join((sweep.name, run.recipe.name, data.name, data.protocol, data.label_rule, data.content[:8]))
-    figure = store.location / "figures" / f"{name}.png"
-    figure.parent.mkdir(exist_ok=True)
-    draw(info(rows, axes[0]), figure, title=sweep.title)
-    console.print(f"figure   {figure}", highlight=False)
+    if "RAY_ADDRESS" not in os.environ and num_workers > (os.cpu_count() or 1):
+        raise ValueError(f"--workers is {num_workers}; allowed on this machine: at most {os.cpu_count()}")
 
 
 def _locate(options: Options, store: Store, console: Console) -> Path:
     """The packed data set; making the synthetic one shows its progress."""
     with console.status("preparing data") if console.is_terminal else contextlib.nullcontext():
         return locate(options.data, store, num_processes=os.cpu_count() or 1)
-
-
-@contextlib.contextmanager
-def _log(store: Store, sweep: Sweep) -> Iterator[Path]:
-    """A log of its own for every run."""
-    folder = store.location / "logs"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{sweep.name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.log"
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("stars")
-    logger.setLevel(logging.DEBUG)
-    logger.addHandler(handler)
-    try:
-        yield path
-    finally:
-        logger.removeHandler(handler)
-        handler.close()

@@ -1,63 +1,72 @@
-"""A Tune searcher that suggests the units whose inputs exist, upstream first, and nothing else."""
+"""A Tune searcher that suggests the units whose inputs exist, upstream first, and nothing else.
+
+Room is counted here, because Tune cannot: it does not know what the workers of a launched `TorchTrainer` take, and it
+keeps a trial's own process, with its processor, for the next trial. So trainers come first, as many as have room, and
+other units run beside them only in what is left.
+"""
 
 import cluster.session  # noqa: F401 - first: it sets what Ray reads when it is imported  # isort: skip
 
-from collections import Counter
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.search import Searcher
 
-from stars.execute import Unit
-from stars.stage import Stage, encode, fingerprint
+from cluster.queue import Queue
+from cluster.resources import Amount, Needs
+from stars.stage import canonical, fingerprint
+
+_IDLE_SECONDS = 0.1
 
 
 class Ready(Searcher):
-    """Suggests each unit once, when everything it waits for is finished.
-
-    A unit that fails takes those that wait for it out of the queue; the others go on.
-
-    Room is counted here, because Tune cannot: it does not know what the workers of a launched `TorchTrainer` take, and
-    it keeps a trial's own process, with its processor, for the next trial. So trainers come first, as many as have
-    room, and other units run beside them only in what is left.
-    """
+    """Takes units from the queue as long as there is room for them and nothing forbids to start more."""
 
     def __init__(
-        self, units: Sequence[Unit], base: dict[str, Any], trainer: dict[str, str], *, capacity: int, num_workers: int
+        self,
+        queue: Queue,
+        *,
+        needs: Needs,
+        capacity: Callable[[], Amount],
+        may_start: Callable[[], bool],
+        ended: Callable[[str, dict[str, Any]], None],
     ) -> None:
-        """Queue the units.
+        """Serve a queue.
 
         Args:
-            units: inputs before readers.
-            base: what every trial's configuration holds.
-            trainer: `ray` or `tune` for the fingerprint of every unit's stage.
-            capacity: GPUs of the cluster, or processors where it has none.
-            num_workers: what one `ray` unit takes of them.
+            queue: what is to run.
+            needs: what a unit of each lane takes.
+            capacity: what the cluster has, or may grow to.
+            may_start: False once nothing more may be started: interrupted, or the budget is used up.
+            ended: called with a unit's name and its last report, empty when its process died.
         """
         super().__init__()
-        self._waiting = {fingerprint(unit.stage): unit for unit in units}
-        self._running: dict[str, str] = {}
-        self._failed: set[str] = set()
-        self._base, self._trainer = base, trainer
-        self._capacity, self._num_workers = capacity, num_workers
+        self._queue, self._needs, self._capacity = queue, needs, capacity
+        self._may_start, self._ended = may_start, ended
+        self._trials: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next ready unit; None while all wait for running ones; FINISHED when none is left."""
-        for name, unit in self._waiting.items():
-            if self._has_room(self._trainer[name]) and not any(self._pending(needed) for needed in unit.waits_for):
-                del self._waiting[name]
-                self._running[trial_id] = name
-                return {**self._base, "stage": encode(unit.stage), "trainer": self._trainer[name], "name": name}
-        return None if self._waiting else str(Searcher.FINISHED)
+        """The next ready unit; None while all wait; FINISHED when none is left, or none may be started any more."""
+        if not len(self._queue) or not self._may_start():
+            return None if self._queue.running else str(Searcher.FINISHED)
+        for lane in ("ray", "tune"):
+            unit = self._queue.take(lane) if self._has_room(lane) else None
+            if unit is not None:
+                name = fingerprint(unit.stage)
+                self._trials[trial_id] = name
+                return {"name": name, "lane": lane, "stage": canonical(unit.stage)}
+        if not self._queue.running:
+            # All that is left is held by other drivers: Tune would ask again at once.
+            time.sleep(_IDLE_SECONDS)
+        return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Progress is shown elsewhere."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Release, or drop, what waited for this unit."""
-        name = self._running.pop(trial_id)
-        if error or result is None or result.get("status") != "finished":
-            self._drop(name)
+        """A unit's trial has ended, or its process has died."""
+        self._ended(self._trials.pop(trial_id), {} if error or result is None else result)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to keep: what is finished stands in the store."""
@@ -65,22 +74,15 @@ class Ready(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore, for the same reason."""
 
-    def _has_room(self, trainer: str) -> bool:
-        running = Counter(self._trainer[name] for name in self._running.values())
-        waiting = Counter(self._trainer[name] for name in self._waiting)
-        room = max(1, self._capacity // self._num_workers)
-        if trainer == "ray":
-            return running["ray"] < room
-        wanted = min(room, running["ray"] + waiting["ray"])
-        return wanted == 0 or running["tune"] < self._capacity - wanted * self._num_workers
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune saves its searcher with the experiment, which nobody restores."""
+        return {}
 
-    def _pending(self, stage: Stage) -> bool:
-        name = fingerprint(stage)
-        return name in self._waiting or name in self._running.values()
-
-    def _drop(self, failed: str) -> None:
-        self._failed.add(failed)
-        for name, unit in list(self._waiting.items()):
-            if any(fingerprint(needed) in self._failed for needed in unit.waits_for) and name in self._waiting:
-                del self._waiting[name]
-                self._drop(name)
+    def _has_room(self, lane: str) -> bool:
+        queue, capacity = self._queue, self._capacity()
+        room = max(1, capacity.holds(self._needs.trainer))
+        if lane == "ray":
+            return queue.running_in("ray") < room
+        wanted = min(room, queue.running_in("ray") + queue.waiting("ray"))
+        left = capacity.without(self._needs.trainer.times(wanted))
+        return wanted == 0 or queue.running_in("tune") < left.holds(self._needs.worker)

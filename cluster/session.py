@@ -16,6 +16,12 @@ for _name, _value in {
     # A node that an autoscaler adds takes minutes to come.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
     "RAY_TQDM": "0",
+    # Ctrl-C is ours to handle.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # The searcher suggests what has room; Tune shall not throttle it by the processors that are there at the start.
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",
+    # Nobody restores Tune's own experiment: saving it would cost more with every trial.
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
 }.items():
     os.environ.setdefault(_name, _value)
 if "RAY_ADDRESS" not in os.environ:
@@ -24,6 +30,9 @@ if "RAY_ADDRESS" not in os.environ:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 import ray  # noqa: E402
+import ray._private.state  # noqa: E402
+
+from cluster.resources import Amount  # noqa: E402
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 
@@ -50,11 +59,10 @@ def session() -> Iterator[None]:
         ray.shutdown()
 
 
-def num_cpus() -> int:
-    """Processors of the cluster as it is now."""
-    return int(ray.cluster_resources().get("CPU", 1))
-
-
-def num_gpus() -> int:
-    """GPUs of the cluster as it is now."""
-    return int(ray.cluster_resources().get("GPU", 0))
+def capacity() -> Amount:
+    """Processors and GPUs of the cluster: as it is now, or as large as its autoscaler may make it."""
+    now = ray.cluster_resources()
+    # None where nothing scales the cluster.
+    largest = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+    cpus, gpus = (max(float(now.get(name, 0)), float(largest.get(name, 0))) for name in ("CPU", "GPU"))
+    return Amount(cpus=cpus, gpus=gpus)

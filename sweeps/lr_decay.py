@@ -12,6 +12,7 @@ from cluster.run import main
 from stars.probes.chance import Chance
 from stars.probes.knn import KNN
 from stars.recipes import Recipe
+from stars.space import Real
 from stars.sweep import Sweep
 
 
@@ -26,6 +27,8 @@ SWEEP = Sweep(
     paper="Figure 3(a)",
     point=point,
     axes={"layer_decay": (0.1, 0.2, 0.3, 0.45, 0.65, 0.85, 1.0), "seed": range(5)},
+    ranges={"layer_decay": Real(low=0.05, high=1.0)},
+    first=lambda recipe: [{"layer_decay": recipe.stage2.layer_decay}],
     allowed={"layer_decay": ("in (0, 1]", lambda decay: 0 < decay <= 1)},
     references={
         "stage 1 only": lambda recipe, seed: recipe.knn(recipe.pretrain(seed)),

@@ -326,6 +326,10 @@ def test_the_loop_looks_up_every_so_often_within_an_epoch(monkeypatch: pytest.Mo
         if pace.due(done):
             seen.append(done)
             pace.looked(done)
+            # A report that waits is no training.
+            now[0] += 5
+            pace.goes_on()
+    assert pace.seconds == 5.0
     assert seen == [1, 5, 9, 10, 14, 18, 20]
 
 
@@ -337,6 +341,7 @@ def test_workers_look_up_with_the_slowest() -> None:
     pace = Pace(steps_per_epoch=100, runtime=Slow(), start=0)
     assert pace.due(1)
     pace.looked(1)
+    pace.goes_on()
     assert [done for done in range(2, 5) if pace.due(done)] == [3, 4]
 
 

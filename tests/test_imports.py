@@ -12,7 +12,15 @@ ROOMS = ("stars", "sweeps", "cluster", "analysis")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 MAY_IMPORT = {
     "stars": {"stars"},
-    "analysis": {"analysis", "stars.results", "stars.sweep", "stars.store", "stars.outcome", "stars.parquet"},
+    "analysis": {
+        "analysis",
+        "stars.results",
+        "stars.sweep",
+        "stars.store",
+        "stars.outcome",
+        "stars.parquet",
+        "stars.trials",
+    },
     "cluster": {"cluster", "analysis", "stars"},
     "sweeps": {"sweeps", "cluster.run", "stars"},
 }

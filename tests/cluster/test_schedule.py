@@ -1,83 +1,108 @@
-"""The searcher that suggests what is ready: order, waiting, and what a failure takes along. No Ray cluster."""
+"""The searcher: trainers first, as many as have room; others beside them only in what is left. No Ray cluster."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cluster.drive import trained_by_ray
+from cluster.driving import trained_by_ray
 from cluster.options import Options
+from cluster.queue import Queue
+from cluster.resources import Amount, Needs
 from cluster.schedule import Ready, Searcher
-from stars.execute import units
+from stars.execute import Unit, units
 from stars.recipes import small
-from stars.stage import fingerprint, kind
+from stars.stage import Stage, kind
 from stars.store import Store
 from tests.examples import DATA, a_point
 
 
-@pytest.fixture
-def searcher(tmp_path: Path) -> Ready:
-    """Stage 1, read by three points."""
-    cut = units([a_point(seed=seed) for seed in range(3)], Store(tmp_path), lambda _: False)
-    return Ready(cut, {"job": {}}, {fingerprint(unit.stage): "tune" for unit in cut}, capacity=4, num_workers=1)
+class Bench:
+    """A searcher over a queue, on a cluster of a given size."""
+
+    def __init__(self, tmp_path: Path, *targets: Stage, cpus: float = 4, gpus: float = 0, workers: int = 1) -> None:
+        self.capacity = Amount(cpus=cpus, gpus=gpus)
+        self.free = True
+        self.reports: list[tuple[str, dict[str, Any]]] = []
+        self.queue = Queue(self.lane, lambda _: None)
+        self.queue.add(units(targets, Store(tmp_path), lambda stage: stage.trains()))
+        worker = Amount(cpus=1, gpus=1 if gpus else 0)
+        self.searcher = Ready(
+            self.queue,
+            needs=Needs(worker=worker, num_workers=workers),
+            capacity=lambda: self.capacity,
+            may_start=lambda: self.free,
+            ended=self.ended,
+        )
+
+    def lane(self, unit: Unit) -> str:
+        return "ray" if unit.stage.trains() else "tune"
+
+    def ended(self, name: str, report: dict[str, Any]) -> None:
+        self.reports.append((name, report))
+        self.queue.ended(name, report.get("status", "lost"))
+
+    def suggest(self, trial: str) -> str | None:
+        """The lane and kind suggested, or what else the searcher says."""
+        config = self.searcher.suggest(trial)
+        if not isinstance(config, dict):
+            return config
+        return f"{config['lane']} {kind(self.queue.running[config['name']].stage)}"
+
+    def finish(self, trial: str) -> None:
+        self.searcher.on_trial_complete(trial, {"status": "finished"})
 
 
-def test_readers_wait_for_their_input(searcher: Ready) -> None:
-    first = searcher.suggest("a")
-    assert isinstance(first, dict)
-    assert first["stage"]["type"] == "pretrain.Pretrain"
-    assert searcher.suggest("b") is None, "the others wait"
-    searcher.on_trial_complete("a", {"status": "finished"})
-    suggested = [searcher.suggest(trial) for trial in "bcd"]
-    assert all(isinstance(config, dict) and config["stage"]["type"] == "probes.knn.KNN" for config in suggested)
-    assert searcher.suggest("e") == Searcher.FINISHED
+def test_a_chain_is_suggested_link_by_link(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, a_point())
+    for link in ("ray pretrain", "ray tune", "tune knn"):
+        assert bench.suggest(link) == link
+        assert bench.suggest("more") is None
+        bench.finish(link)
+    assert bench.suggest("more") == Searcher.FINISHED
 
 
-@pytest.mark.parametrize("ending", [{"status": "diverged"}, {"status": "error"}, None])
-def test_a_failure_takes_its_readers_out_and_no_others(tmp_path: Path, ending: dict[str, str] | None) -> None:
-    point = a_point()
-    cut = units([a_point(seed=1), a_point(seed=2), point.features.encoder.start], Store(tmp_path), lambda _: False)  # type: ignore[attr-defined]
-    assert [kind(unit.stage) for unit in cut] == ["pretrain", "knn", "knn"]
-    searcher = Ready(cut, {}, {fingerprint(unit.stage): "tune" for unit in cut}, capacity=4, num_workers=1)
-    searcher.suggest("a")
-    searcher.on_trial_complete("a", ending, error=ending is None)
-    assert searcher.suggest("b") == Searcher.FINISHED
+def test_a_dead_process_has_an_empty_report(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, a_point())
+    bench.suggest("a")
+    bench.searcher.on_trial_complete("a", {"status": "finished"}, error=True)
+    assert [report for _, report in bench.reports] == [{}]
 
 
-def test_no_more_trainers_run_at_once_than_have_room(tmp_path: Path) -> None:
-    tuned = [a_point(seed=seed).features.encoder for seed in range(3)]
-    cut = units([*tuned, a_point(seed=9)], Store(tmp_path), lambda stage: stage.trains())
-    trainer = {fingerprint(unit.stage): "ray" if unit.stage.trains() else "tune" for unit in cut}
-    searcher = Ready(cut, {}, trainer, capacity=5, num_workers=2)
-    searcher.suggest("pretrain")
-    searcher.on_trial_complete("pretrain", {"status": "finished"})
-    assert isinstance(searcher.suggest("a"), dict)
-    assert isinstance(searcher.suggest("b"), dict)
-    assert searcher.suggest("c") is None
-    searcher.on_trial_complete("a", {"status": "finished"})
-    assert isinstance(searcher.suggest("c"), dict)
+@pytest.mark.parametrize(("cpus", "gpus", "workers", "room"), [(5, 0, 2, 2), (8, 2, 1, 2), (8, 4, 4, 1), (1, 0, 1, 1)])
+def test_no_more_trainers_run_at_once_than_have_room(
+    tmp_path: Path, cpus: float, gpus: float, workers: int, room: int
+) -> None:
+    trained = [small(DATA).stage1.__class__(**{**vars(small(DATA).stage1), "seed": seed}) for seed in range(4)]
+    bench = Bench(tmp_path, *trained, cpus=cpus, gpus=gpus, workers=workers)
+    assert [bench.suggest(str(number)) is not None for number in range(4)] == [True] * room + [False] * (4 - room)
+    bench.finish("0")
+    assert bench.suggest("later") == "ray pretrain"
 
 
-@pytest.mark.parametrize(("capacity", "beside"), [(1, False), (2, True)])
-def test_others_run_beside_trainers_only_in_what_is_left(tmp_path: Path, capacity: int, beside: bool) -> None:
-    """Tune keeps a trial's process and its processor: with one processor, the trainer would never get it."""
-    untrained = small(DATA).untrained(0)
-    cut = units([a_point(), untrained], Store(tmp_path), lambda stage: kind(stage) == "pretrain" and stage.trains())
-    trainer = {fingerprint(unit.stage): "ray" if unit.stage.trains() else "tune" for unit in cut}
-    searcher = Ready(cut, {}, trainer, capacity=capacity, num_workers=1)
-    first, second = searcher.suggest("a"), searcher.suggest("b")
-    assert isinstance(first, dict)
-    assert first["trainer"] == "ray"
-    assert isinstance(second, dict) == beside
-    searcher.on_trial_complete("a", {"status": "finished"})
-    assert isinstance(searcher.suggest("c"), dict)
+def test_a_cluster_that_grows_runs_more(tmp_path: Path) -> None:
+    trained = [small(DATA).stage1.__class__(**{**vars(small(DATA).stage1), "seed": seed}) for seed in range(4)]
+    bench = Bench(tmp_path, *trained, cpus=1)
+    assert bench.suggest("a") == "ray pretrain"
+    assert bench.suggest("b") is None
+    bench.capacity = Amount(cpus=3, gpus=0)
+    assert [bench.suggest(trial) for trial in "bcd"] == ["ray pretrain", "ray pretrain", None]
 
 
-def test_a_failed_reader_leaves_the_others(searcher: Ready) -> None:
-    searcher.suggest("a")
-    searcher.on_trial_complete("a", {"status": "finished"})
-    searcher.suggest("b")
-    searcher.on_trial_complete("b", {"status": "diverged"})
-    assert isinstance(searcher.suggest("c"), dict)
+@pytest.mark.parametrize(("cpus", "beside"), [(2, None), (3, "tune pretrain")])
+def test_others_run_beside_trainers_only_in_what_is_left(tmp_path: Path, cpus: float, beside: str | None) -> None:
+    """Tune keeps a trial's process and its processor: without one aside, the second trainer would never get any."""
+    bench = Bench(tmp_path, a_point(), small(DATA).untrained(0), cpus=cpus)
+    assert [bench.suggest("a"), bench.suggest("b")] == ["ray pretrain", beside]
+
+
+def test_nothing_more_starts_when_nothing_may(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, small(DATA).untrained(0), small(DATA).untrained(1))
+    assert bench.suggest("a") == "tune pretrain"
+    bench.free = False
+    assert bench.suggest("b") is None, "what runs is waited for"
+    bench.finish("a")
+    assert bench.suggest("b") == Searcher.FINISHED
 
 
 @pytest.mark.parametrize(
@@ -85,6 +110,7 @@ def test_a_failed_reader_leaves_the_others(searcher: Ready) -> None:
     [
         (Options(), 0, ["pretrain"]),
         (Options(), 1, ["pretrain", "tune"]),
+        (Options(gpus_per_trial=0), 1, ["pretrain"]),
         (Options(workers=2), 0, ["pretrain", "tune"]),
         (Options(trainer="ray"), 0, ["pretrain", "tune"]),
         (Options(trainer="tune"), 1, []),
@@ -94,5 +120,5 @@ def test_which_stages_become_torch_trainers(options: Options, gpus: int, trained
     point = a_point()
     encoder = point.features.encoder
     chain = [encoder.start, encoder, point.features, point]  # type: ignore[attr-defined]
-    answer = trained_by_ray(options, gpus)
-    assert [kind(stage) for stage in chain if answer(stage)] == trained
+    available = Amount(cpus=1, gpus=gpus)
+    assert [kind(stage) for stage in chain if trained_by_ray(stage, options, available)] == trained

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from cluster.run import main
+from stars.recipes import RECIPES
+from stars.space import examples
 from stars.stage import kind, upstream
 from stars.sweep import Sweep, points
 from tests.examples import DATA
@@ -30,9 +32,13 @@ def test_a_sweep_is_a_short_declaration(path: Path) -> None:
     assert sweep.paper in text.split('"""')[1], "the docstring names the table or figure"
     assert f"python sweeps/{path.name}" in text.split('"""')[1], "and the command"
     assert text.split('"""')[2].count("\n") <= 40
+    assert "seed" in sweep.axes
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+GRIDS = [path for path in FILES if not declared(path).searched]
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_a_sweep_shares_what_it_does_not_vary(path: Path) -> None:
     from stars.recipes import small
 
@@ -42,6 +48,31 @@ def test_a_sweep_shares_what_it_does_not_vary(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_search_begins_with_the_recipe_itself(path: Path, name: str) -> None:
+    sweep, recipe = declared(path), RECIPES[name](DATA)
+    first = sweep.first_points(recipe)
+    assert len(first) == 1
+    assert sweep.point(recipe, seed=0, **first[0]) == recipe.knn(recipe.tune(0))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_end_of_every_range_is_an_experiment_of_its_own(path: Path, name: str) -> None:
+    sweep, recipe = declared(path), RECIPES[name](DATA)
+    space = sweep.space()
+    base = {**sweep.first_points(recipe)[0]}
+    # Where every axis exists, so that each can be moved alone.
+    for allowed in space.ranges.values():
+        base |= {other: values[0] for other, values in allowed.when}
+    base = {axis: base.get(axis, examples(allowed)[0]) for axis, allowed in space.ranges.items()}
+    for axis, allowed in space.ranges.items():
+        moved = [{**base, axis: value} for value in examples(allowed)]
+        kept = [{a: v for a, v in point.items() if space.exists(a, point)} for point in moved]
+        assert len({sweep.point(recipe, seed=0, **space.checked(point)) for point in kept}) == len(kept)
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_its_plan_runs_by_path_and_runs_nothing(path: Path, tiny: Tiny, tmp_path: Path) -> None:
     """By path, because then `sweeps/` stands first on Python's path."""
     options = ["--plan", "--data", str(tiny.packed), "--store", str(tmp_path)]
@@ -58,7 +89,7 @@ BAD = {
     "decay above 1": (["--set", "layer_decay=1.5"], "layer_decay is 1.5; allowed: in (0, 1]"),
     "decay 0": (["--set", "layer_decay=0"], "layer_decay is 0.0; allowed: in (0, 1]"),
     "no number": (["--set", "layer_decay=x"], "--set layer_decay has 'x'; allowed: values like [0.2, 1.0]"),
-    "unknown axis": (["--set", "depth=1"], "--set names axis 'depth'; tiny has layer_decay, seed"),
+    "unknown axis": (["--set", "depth=1"], "axis 'depth' is unknown; tiny has layer_decay, seed"),
     "no value": (["--set", "layer_decay="], "allowed: AXIS=VALUE,VALUE"),
     "a value twice": (["--set", "layer_decay=0.2,0.2"], "allowed: one or more different values"),
     "an axis twice": (["--set", "seed=1", "--set", "seed=2"], "gives seed twice"),
