@@ -45,6 +45,7 @@ class Driving:
     console: Console
     failed: list[dict[str, str]] = field(default_factory=list)
     since: dict[str, str] = field(default_factory=dict)
+    targets: set[str] = field(default_factory=set)
     done: int = 0
     looked: float = 0.0
     exhausted: bool = False
@@ -112,6 +113,7 @@ class Driving:
     def add(self, targets: list[Stage]) -> None:
         """Queue what the targets still need."""
         while targets := self._unfinished(targets):
+            self.targets |= {fingerprint(target) for target in targets}
             gone = self.queue.add(units(targets, self.order.store, self._alone))
             targets = [more for end in gone for more in self._note(end)]
         self.display.resize(self.queue.total)
@@ -208,7 +210,8 @@ class Driving:
         }
         for tracker in self.trackers:
             tracker.ended(stage, status, numbers)
-        return self.source.ended(stage, status)
+        # Other units are steps on the way, of which the source knows nothing.
+        return self.source.ended(stage, status) if name in self.targets else []
 
     def _look_at(self, name: str, work: str) -> None:
         """Whether what a unit waits for is free: given back, or in the hands of a dead driver."""

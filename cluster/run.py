@@ -32,6 +32,8 @@ from stars.sweep import Point, Sweep, points
 from stars.tune import Tune
 
 _SMALL_DATA = 5000
+_WIDTH = 140
+"""Of tables in files and logs, which can be scrolled."""
 _PRICE = "STARS_USD_PER_GPU_HOUR"
 
 
@@ -39,7 +41,8 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> None:
     """Run a sweep from the command line; see the module for the exit status."""
     options = parse(sweep, arguments)
     # Bound now: Tune's own printing is sent elsewhere later.
-    console = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
+    terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, soft_wrap=not terminal, width=None if terminal else _WIDTH)
     try:
         run = bind(sweep, options, console)
     except (ValueError, StoreError, OSError) as problem:

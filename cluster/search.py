@@ -22,7 +22,7 @@ from cluster.suggestion import Suggestion
 from stars.horizon import shortened
 from stars.parquet import to_bytes
 from stars.space import AxisValue
-from stars.stage import Stage, fingerprint
+from stars.stage import Stage, fingerprint, kind, upstream
 from stars.store import Store
 from stars.trials import IMPORTANCES_SCHEMA, TRIALS_SCHEMA, VIEW_VERSION, importances_key, view_key
 
@@ -71,6 +71,7 @@ class Search:
         self._open: dict[int, _Open] = {}
         self._places: dict[str, tuple[int, int]] = {}
         self._started = False
+        self._upstreams: dict[tuple[int, int], list[str]] = {}
 
     @property
     def finished(self) -> bool:
@@ -210,13 +211,28 @@ class Search:
         started: datetime = suggestion.started
         for rung in suggestion.rungs:
             measured = {"values": json.dumps(rung.values), "probes": json.dumps(rung.probes), "value": rung.value}
-            rows.append({**common, **measured, "horizon": rung.horizon, "started": started, "ended": rung.ended})
+            needed = self._upstream(suggestion, rung.horizon)
+            times = {"started": started, "ended": rung.ended}
+            rows.append({**common, **measured, **times, "horizon": rung.horizon, "upstream": needed})
             started = rung.ended
         if suggestion.state in ("running", "failed"):
             horizon = self._settings.horizons[len(rows)]
-            empty = {"value": None, "values": "", "probes": ""}
-            rows.append({**common, **empty, "horizon": horizon, "started": started, "ended": suggestion.ended})
+            needed = self._upstream(suggestion, horizon)
+            empty = {"value": None, "values": "", "probes": "", "horizon": horizon, "upstream": needed}
+            rows.append({**common, **empty, "started": started, "ended": suggestion.ended})
         return rows
+
+    def _upstream(self, suggestion: Suggestion, horizon: int) -> list[str]:
+        """`kind/fingerprint` of all that a suggestion needs at a horizon; nothing where its point is refused."""
+        place = (suggestion.number, horizon)
+        if place not in self._upstreams:
+            try:
+                probes = [self._shorten(self._point(suggestion.axes, seed), horizon) for seed in self._settings.seeds]
+            except ValueError:
+                # The study has it as failed, with the reason.
+                probes = []
+            self._upstreams[place] = [f"{kind(stage)}/{fingerprint(stage)}" for stage in upstream(*probes)]
+        return self._upstreams[place]
 
 
 def _meaning(conditional: bool) -> str:

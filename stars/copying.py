@@ -18,7 +18,7 @@ from stars.inventory import Held, inventory
 from stars.outcome import File, Outcome, StoreError, parse, verify
 from stars.parquet import read_all
 from stars.results import PREDICTIONS, SCHEMA
-from stars.store import Store, _outcome_key
+from stars.store import Store, outcome_key
 from stars.sweep import PLAN_SCHEMA, read_plans
 from stars.upkeep import search_stages, sweep_names
 
@@ -141,7 +141,7 @@ def _copy_stage(source: Store, target: Store, stage: Held) -> int | None:
     number = len(theirs)
     for document, _ in ours:
         while document not in known:
-            key = _outcome_key(stage.kind, stage.fingerprint, number)
+            key = outcome_key(stage.kind, stage.fingerprint, number)
             if target.create(key, document):
                 copied += len(document)
             there = target.read(key)
@@ -156,7 +156,7 @@ def _chain(store: Store, stage: Held) -> Iterator[tuple[bytes, Outcome]]:
     """The outcomes of a stage, first to last, each as it stands and as it reads."""
     _, count = store.last_outcome(stage.kind, stage.fingerprint)
     for number in range(count):
-        key = _outcome_key(stage.kind, stage.fingerprint, number)
+        key = outcome_key(stage.kind, stage.fingerprint, number)
         document = store.read(key)
         yield document, parse(document, store.location / key)
 

@@ -1,6 +1,6 @@
 """Leases: who is at a piece of work, so that two drivers of one store do not do it twice.
 
-    <store>/leases/<piece of work>/<number>      created only if absent: driver and unit; the highest number counts
+    <store>/leases/<piece of work>.<number>      created only if absent: driver and unit; the highest number counts
 
 A lease saves work and guards nothing: what counts is decided by the one commit of an outcome. So a lease that is broken
 too early costs a computation, never a result. It belongs to a driver (`stars.drivers`), whose one beat keeps all its
@@ -70,11 +70,17 @@ def release(store: Store, work: str, me: Holder) -> None:
 
 
 def _key(work: str, number: int) -> str:
-    return f"leases/{work}/{number:04d}"
+    return f"leases/{_flat(work)}.{number:04d}"
 
 
 def _numbers(store: Store, work: str) -> list[int]:
-    return [int(key.rpartition("/")[2]) for key in store.keys(f"leases/{work}", "")]
+    # Leases lie in one folder, which holds few: those of the units that run now, and of the dead.
+    names = [key.rpartition("/")[2] for key in store.keys("leases", "")]
+    return [int(number) for name in names for flat, _, number in [name.rpartition(".")] if flat == _flat(work)]
+
+
+def _flat(work: str) -> str:
+    return work.replace("/", ".")
 
 
 def _read(store: Store, work: str, number: int) -> Holder | None:

@@ -143,7 +143,7 @@ class Store:
         """The last outcome and how many there are. Raises StoreError naming a document that cannot be read."""
         last, number = None, 0
         while True:
-            path = self.location / _outcome_key(stage_kind, stage_fingerprint, number)
+            path = self.location / outcome_key(stage_kind, stage_fingerprint, number)
             try:
                 document = path.read_bytes()
             except FileNotFoundError:
@@ -244,7 +244,7 @@ class Store:
         """
         number = attempt.number
         while True:
-            key = _outcome_key(kind(attempt.stage), fingerprint(attempt.stage), number)
+            key = outcome_key(kind(attempt.stage), fingerprint(attempt.stage), number)
             if self.create(key, ours.document()):
                 return ours
             there = parse(self.read(key), self.location / key)
@@ -275,6 +275,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _outcome_key(stage_kind: str, stage_fingerprint: str, number: int) -> str:
+def outcome_key(stage_kind: str, stage_fingerprint: str, number: int) -> str:
+    """Where a stage's outcome of this number, from 0, stands."""
     name = "outcome.json" if number == 0 else f"outcome-{number}.json"
     return f"{stage_kind}/{stage_fingerprint}/{name}"

@@ -35,6 +35,8 @@ TRIALS_SCHEMA = pa.schema(
         pa.field("values", pa.string(), nullable=False),
         # Fingerprints of the probes by seed, as JSON; empty where `value` is null.
         pa.field("probes", pa.string(), nullable=False),
+        # `kind/fingerprint` of everything that the row's probes need, for all seeds: what the search has run, or runs.
+        pa.field("upstream", pa.list_(pa.string()), nullable=False),
         pa.field("started", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("ended", pa.timestamp("us", tz="UTC")),
         # What the whole study shares.

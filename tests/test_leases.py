@@ -72,7 +72,7 @@ def test_of_many_who_take_a_dead_ones_lease_one_gets_it(store: Store) -> None:
 
 
 def test_a_damaged_lease_is_named(store: Store) -> None:
-    store.create(f"leases/{WORK}/0000", b"{")
+    store.create("leases/tune.0123.0000", b"{")
     with pytest.raises(StoreError, match=r"0000: not a lease"):
         holder(store, WORK)
 

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pytest
 
 from stars.drivers import SILENCE_SECONDS, Driver, Observer, begin
-from stars.inventory import held, inventory, other_folders, shown_bytes
+from stars.inventory import held
 from stars.outcome import StoreError
 from stars.parquet import to_bytes
-from stars.stage import Stage, fingerprint, kind, upstream
+from stars.stage import Stage, fingerprint, kind
 from stars.store import Store
 from stars.upkeep import YOUNG_SECONDS, Removal, at_work, driver_keys, referenced, removable, remove
 from tests.examples import a_point
@@ -71,6 +71,8 @@ def test_checkpoints_that_a_finished_attempt_left_go(store: Store, stage: Stage)
     folder = store.output(stage).parent / "checkpoints"
     folder.mkdir()
     (folder / "000000005-00.safetensors").write_bytes(b"state")
+    entry = held(store, kind(stage), fingerprint(stage))
+    assert (entry.output_bytes, entry.checkpoint_bytes, entry.idle_bytes) == (640, 0, 5)
     assert paths(removable(store)) == [folder]
     carry_out(store)
     assert Store(store.location).output(stage).is_dir()
@@ -314,46 +316,6 @@ def test_killed_anywhere_the_store_is_valid_and_the_same_command_goes_on(work: s
     counted = json.loads(done.stdout)
     assert counted["killed"] > 20, "it has many lines, and was killed all over them"
     assert counted["found"] == list(range(counted["stages"] + 1)), "between any two stages, too"
-
-
-def test_the_inventory_tells_output_from_checkpoints_and_the_rest(store: Store, stage: Stage) -> None:
-    finished = held(store, kind(stage), fingerprint(stage))
-    assert (finished.status, finished.output_bytes, finished.checkpoint_bytes, finished.idle_bytes) == (
-        "finished",
-        640,
-        0,
-        0,
-    )
-    late = begun(store, stage, checkpoint=True)
-    saved = sum(path.stat().st_size for path in late.checkpoints.iterdir())
-    again = held(store, kind(stage), fingerprint(stage))
-    assert (again.output_bytes, again.checkpoint_bytes, again.idle_bytes) == (640, 0, 640 + saved)
-    unfinished = stranger()[0]
-    begun(store, unfinished, checkpoint=True)
-    entry = held(store, kind(unfinished), fingerprint(unfinished))
-    assert (entry.status, entry.output_bytes, entry.checkpoint_bytes, entry.idle_bytes) == ("unfinished", 0, saved, 640)
-    assert entry.depth == 0
-
-
-def test_a_reader_is_deeper_than_what_it_reads(store: Store) -> None:
-    depth = {entry.fingerprint: entry.depth for entry in inventory(store)}
-    chain = upstream(planned(store)[0].stage)
-    depths = [depth[fingerprint(stage)] for stage in chain]
-    assert depths == sorted(set(depths))
-
-
-def test_the_other_folders_are_counted(store: Store) -> None:
-    counted = other_folders(store)
-    results = list((store.location / "results").iterdir())
-    assert counted["results"] == (len(results), sum(path.stat().st_size for path in results))
-    assert not {"knn", "tune", "probe"} & counted.keys(), "stages are counted elsewhere, and empty folders not at all"
-
-
-@pytest.mark.parametrize(
-    ("number", "words"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (12_345_678, "12.3 MB"), (2e15, "2000.0 TB")]
-)
-def test_bytes_are_shown_in_decimal_units(number: float, words: str) -> None:
-    assert shown_bytes(number) == words
 
 
 def test_a_record_of_the_reason_goes_along_with_what_is_removed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
