@@ -51,6 +51,11 @@ def drive(order: Order, make_source: MakeSource, console: Console) -> Ending:
     ending = Ending(how="unfinished")
     try:
         _claim(order, held, console)
+    except BaseException:
+        # Nothing was begun: nothing is left of this driver.
+        store.remove(f"drivers/{me.name}.json")
+        raise
+    try:
         ending = _driven(Driving(order, make_source, me, before, console), pulse)
     finally:
         pulse.end(ending.how)
@@ -84,7 +89,6 @@ def _claim(order: Order, me: Holder, console: Console) -> None:
             return
         other = next((driver for driver in read_all(order.store) if driver.name == by.driver), None)
         if other is not None and observer.moving(by.driver):
-            order.store.remove(f"drivers/{me.driver}.json")
             raise Alive(other)
         if not told:
             console.print("another machine has begun this run; watching whether it lives", highlight=False)
