@@ -86,7 +86,7 @@ def bind(sweep: Sweep, options: Options, console: Console) -> Run:
         held_out = replace(data, validation_subjects=validation_subjects(data, packed))
         num_train = len(split(held_out, packed).train)
         validation = replace(RECIPES[name](held_out), reseed_pretraining=options.reseed_pretraining)
-        targets = [validation.tune(0)]
+        targets = [sweep.point(validation, **sweep.some_point(validation), seed=0)]
     _check_batches(targets, num_train, options.workers)
     return Run(
         sweep=sweep,

@@ -13,10 +13,10 @@ from cluster.study import Study
 from cluster.suggestion import Settings, horizons
 from stars.horizon import planned_epochs
 from stars.results import read_numbers
-from stars.space import AxisValue, examples
+from stars.space import AxisValue
 from stars.stage import Stage, fingerprint
 from stars.store import Store
-from stars.sweep import SEED, Point, Sweep, plan_table, points, write_plan
+from stars.sweep import SEED, Point, plan_table, points, write_plan
 
 _EXPORT_SECONDS = 5.0
 
@@ -26,7 +26,7 @@ def settings_of(run: Run) -> Settings:
     sweep, recipe = run.sweep, run.validation
     if recipe is None:
         raise ValueError(f"{sweep.name} is bound as a grid; allowed: a search")
-    example = sweep.point(recipe, **_example(sweep, recipe), seed=0)
+    example = sweep.point(recipe, **sweep.some_point(recipe), seed=0)
     subjects = ",".join(map(str, recipe.data.validation_subjects))
     return Settings(
         sweep=sweep.name,
@@ -122,15 +122,3 @@ def winner_points(run: Run, axes: Mapping[str, AxisValue] | None) -> list[Point]
 def winner_plan(run: Run, planned: list[Point]) -> pa.Table:
     """The plan of the winner's points, under a name of its own."""
     return plan_table(replace(run.sweep, name=f"{run.sweep.name}_winner"), run.recipe, planned)
-
-
-def _example(sweep: Sweep, recipe: object) -> dict[str, AxisValue]:
-    """Some point of the space."""
-    first = sweep.first_points(recipe)
-    if first:
-        return first[0]
-    space, found = sweep.space(), dict[str, AxisValue]()
-    for axis, allowed in space.ranges.items():
-        if space.exists(axis, found):
-            found[axis] = examples(allowed)[0]
-    return found

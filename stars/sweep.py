@@ -121,6 +121,16 @@ class Sweep:
         checked = self.space()
         return [checked.checked(point) for point in self.first(recipe)]
 
+    def some_point(self, recipe: Any) -> dict[str, AxisValue]:
+        """A point of the space: the first one tried, or each axis at its first value."""
+        if first := self.first_points(recipe):
+            return first[0]
+        whole, found = self.space(), dict[str, AxisValue]()
+        for axis, allowed in whole.ranges.items():
+            if whole.exists(axis, found):
+                found[axis] = space.examples(allowed)[0]
+        return found
+
     def widened(self, changes: Mapping[str, Sequence[AxisValue]]) -> "Sweep":
         """The sweep with other values on some axes.
 

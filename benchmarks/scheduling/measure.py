@@ -2,8 +2,8 @@
 
     python benchmarks/scheduling/measure.py --points 10000                 about five minutes on two processors
 
-The points (`points.py` beside this file) do next to nothing, so that what is measured is the platform. Promised: at most
-50 ms and 60 KB a point, and a log that does not grow with every point by more than a few lines.
+The points (`points.py` beside this file) do next to nothing, so that what is measured is the platform. Promised: at
+most 50 ms and 60 KB a point, and a log that does not grow with every point by more than a few lines.
 """
 
 import subprocess

@@ -69,3 +69,20 @@ def test_a_sweep_widened_by_one_decay_runs_only_the_new_points(
     found = store.location.glob("*/*/outcome.json")
     new = {path.parent.parent.name for path in found if path.parent.name not in before}
     assert new == {"tune", "features", "knn"}
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_budget_that_is_used_up_starts_nothing_more_and_says_what_is_missing(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    little = ("--trainer", "tune", "--set", "layer_decay=0.2", "--seeds", "1", "--budget", "0.01s")
+    assert sweep(tiny, tmp_path, *little) == 1
+    first = capsys.readouterr().out
+    assert "nothing more is started" in first
+    assert "the budget of 0.01s is used up; a larger --budget goes on" in first
+    assert "missing" in first
+    assert sweep(tiny, tmp_path, *little) == 1
+    second = capsys.readouterr().out
+    assert "units to run" not in second, "what the first driver spent counts"
+    assert "a larger --budget goes on" in second
+    assert sweep(tiny, tmp_path, *little[:-1], "10m") == 0
