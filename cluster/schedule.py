@@ -85,4 +85,4 @@ class Ready(Searcher):
             return queue.running_in("ray") < room
         wanted = min(room, queue.running_in("ray") + queue.waiting("ray"))
         left = capacity.without(self._needs.trainer.times(wanted))
-        return wanted == 0 or queue.running_in("tune") < left.holds(self._needs.worker)
+        return queue.running_in("tune") < left.holds(self._needs.worker)

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +21,8 @@ from stars.execute import missing
 from stars.stage import Stage
 from stars.store import Store
 from stars.sweep import Sweep
+
+_LOG_BYTES = 16 * 2**20
 
 
 def show_grid(run: Run, plan: pa.Table, console: Console) -> None:
@@ -77,7 +80,8 @@ def logged(store: Store, sweep: Sweep) -> Iterator[Path]:
     folder = store.location / "logs"
     folder.mkdir(exist_ok=True)
     path = folder / f"{sweep.name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.log"
-    handler = logging.FileHandler(path)
+    # However many points there are: the newest lines, and at most twice so many bytes.
+    handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("stars")
     logger.setLevel(logging.DEBUG)

@@ -40,7 +40,7 @@ def measure(num_points: int, store: Path) -> tuple[list[Sample], int]:
     driver = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     process, begun, samples = psutil.Process(driver.pid), time.monotonic(), list[Sample]()
     while driver.poll() is None:
-        time.sleep(1.0)
+        time.sleep(0.5)
         done = sum(record.units.get("done", 0) for record in read_all(Store(store, read_only=True)))
         if done and (not samples or done > samples[-1].done):
             try:
@@ -64,7 +64,8 @@ def main(points: int = 10_000, out: Path | None = None) -> None:
         log = sum(path.stat().st_size for path in (store / "logs").iterdir())
     # From the first tenth on: before that, processes start and modules are loaded.
     first = next(sample for sample in samples if sample.done >= points / 10)
-    last = samples[-1]
+    # After the last point comes the table, which is another matter.
+    last = [sample for sample in samples if sample.done < points][-1]
     number = last.done - first.done
     milliseconds = 1000 * (last.seconds - first.seconds) / number
     kilobytes = (last.memory - first.memory) / 1024 / number
