@@ -15,7 +15,6 @@ from typing import Annotated, Literal
 import pandas as pd
 import pyarrow as pa
 import tyro
-from rich.console import Console
 
 from analysis import search, search_figure
 from analysis.cells import describe, label_columns
@@ -26,9 +25,9 @@ from stars.outcome import StoreError
 from stars.parquet import read_all
 from stars.store import default_location
 from stars.sweep import PLAN_SCHEMA
+from stars.terminal import console
 
 # Where no terminal says how wide it is, wide enough for a table with several axes.
-_WIDTH = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +98,11 @@ def _show_search(request: Request) -> None:
     elif request.format == "markdown":
         sys.stdout.write(search.to_markdown(table))
     else:
-        _terminal().print(search.to_rich(table))
+        console().print(search.to_rich(table))
 
 
 def _location(request: Request) -> Path:
     return request.store if request.store is not None else default_location()
-
-
-def _terminal() -> Console:
-    terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=_WIDTH)
 
 
 def _tabulate(request: Request) -> pd.DataFrame:
@@ -161,7 +155,7 @@ def _show(table: pd.DataFrame, form: str) -> None:
     elif form == "markdown":
         sys.stdout.write(to_markdown(table))
     else:
-        _terminal().print(to_rich(table))
+        console().print(to_rich(table))
 
 
 if __name__ == "__main__":

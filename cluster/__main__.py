@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from tyro.extras import SubcommandApp
 
 from cluster import jobs
@@ -38,8 +37,9 @@ from cluster.head import (
 )
 from stars.outcome import StoreError
 from stars.store import Store, default_location
+from stars.terminal import console
 
-_CONSOLE = Console(soft_wrap=not sys.stdout.isatty())
+_CONSOLE = console()
 _NUM_JOBS_SHOWN = 10
 
 

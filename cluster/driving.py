@@ -98,6 +98,7 @@ class Driving:
                 run_tune(searcher, self._job(), self.needs, self)
             finally:
                 self._close_trackers()
+                self.record = self._snapshot()
         if self.interruption.by is not None:
             return "interrupted"
         if self.exhausted and len(self.queue):

@@ -29,11 +29,10 @@ from stars.recipes import RECIPES
 from stars.stage import Stage, upstream
 from stars.store import Store, default_location
 from stars.sweep import Point, Sweep, points
+from stars.terminal import console
 from stars.tune import Tune
 
 _SMALL_DATA = 5000
-_WIDTH = 140
-"""Of tables in files and logs, which can be scrolled."""
 _PRICE = "STARS_USD_PER_GPU_HOUR"
 
 
@@ -41,17 +40,16 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> None:
     """Run a sweep from the command line; see the module for the exit status."""
     options = parse(sweep, arguments)
     # Bound now: Tune's own printing is sent elsewhere later.
-    terminal = sys.stdout.isatty()
-    console = Console(file=sys.stdout, soft_wrap=not terminal, width=None if terminal else _WIDTH)
+    shown = console(sys.stdout)
     try:
-        run = bind(sweep, options, console)
+        run = bind(sweep, options, shown)
     except (ValueError, StoreError, OSError) as problem:
         _refuse(problem)
     try:
         if options.plan:
-            show_plan(console, run.sweep, run.points, run.store, os.cpu_count() or 1)
+            show_plan(shown, run.sweep, run.points, run.store, os.cpu_count() or 1)
             return
-        status = carry_out(run, console)
+        status = carry_out(run, shown)
     except (DoesNotFit, StoreError) as problem:
         _refuse(problem)
     sys.exit(status)
@@ -63,14 +61,14 @@ def _refuse(problem: Exception) -> NoReturn:
     sys.exit(2)
 
 
-def bind(sweep: Sweep, options: Options, console: Console) -> Run:
+def bind(sweep: Sweep, options: Options, shown: Console) -> Run:
     """Check the command line against the data, before anything runs. Raises ValueError or StoreError."""
     searching = options.search is not None or sweep.searched
     changes = options.changes(sweep)
     sweep = sweep.pinned(changes) if searching else sweep.widened(changes)
     options = _checked(options, searching)
     store = Store(options.store or default_location())
-    dataset = _locate(options, store, console)
+    dataset = _locate(options, store, shown)
     packed = Packed.open(dataset)
     data = describe(packed, label_rule=options.label_rule, protocol=options.protocol)
     data = replace(data, coordinates_missing=options.nan)
@@ -137,7 +135,7 @@ def _check_batches(targets: Sequence[Stage], num_train: int, num_workers: int) -
         raise ValueError(f"--workers is {num_workers}; allowed on this machine: at most {os.cpu_count()}")
 
 
-def _locate(options: Options, store: Store, console: Console) -> Path:
+def _locate(options: Options, store: Store, shown: Console) -> Path:
     """The packed data set; making the synthetic one shows its progress."""
-    with console.status("preparing data") if console.is_terminal else contextlib.nullcontext():
+    with shown.status("preparing data") if shown.is_terminal else contextlib.nullcontext():
         return locate(options.data, store, num_processes=os.cpu_count() or 1)

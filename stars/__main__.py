@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 from rich.progress import Progress
 from tyro.extras import SubcommandApp
 
@@ -24,8 +23,9 @@ from stars.data.source import EMBEDDED
 from stars.data.synthetic import Synthetic, write
 from stars.outcome import StoreError
 from stars.store_commands import store_copy, store_gc, store_ls, store_verify
+from stars.terminal import console
 
-_CONSOLE = Console(soft_wrap=not sys.stdout.isatty())
+_CONSOLE = console()
 
 
 def prepare_ntu_folder(

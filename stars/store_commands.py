@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,9 +14,10 @@ from stars.drivers import SILENCE_SECONDS, Driver, read_all
 from stars.inventory import Held, inventory, other_folders, shown_bytes
 from stars.outcome import StoreError
 from stars.store import Store, default_location
+from stars.terminal import console
 from stars.upkeep import Removal, at_work, driver_keys, removable, remove
 
-_CONSOLE = Console(soft_wrap=not sys.stdout.isatty())
+_CONSOLE = console()
 _LISTED = 20
 _STATUSES = ("finished", "diverged", "oom", "unfinished")
 

@@ -19,6 +19,7 @@ MAY_IMPORT = {
         "stars.store",
         "stars.outcome",
         "stars.parquet",
+        "stars.terminal",
         "stars.trials",
     },
     "cluster": {"cluster", "analysis", "stars"},
