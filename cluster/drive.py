@@ -76,7 +76,7 @@ def _driven(driving: Driving, pulse: Pulse) -> Ending:
         _LOG.warning("units did not leave in time, and are killed")
         how = "interrupted"
     finally:
-        driving.source.close()
+        driving.close()
     return Ending(how=how, status=driving.interruption.status() if how == "interrupted" else None)
 
 

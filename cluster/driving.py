@@ -97,7 +97,6 @@ class Driving:
                 )
                 run_tune(searcher, self._job(), self.needs, self)
             finally:
-                self._close_trackers()
                 self.record = self._snapshot()
         if self.interruption.by is not None:
             return "interrupted"
@@ -105,7 +104,9 @@ class Driving:
             return "budget"
         return "unfinished" if self.failed else "finished"
 
-    def _close_trackers(self) -> None:
+    def close(self) -> None:
+        """Put away the source and the trackers, however it ended."""
+        self.source.close()
         for tracker in self.trackers:
             tracker.close()
             if tracker.problem:

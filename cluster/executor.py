@@ -19,6 +19,12 @@ import torch
 from ray import train, tune
 from ray.exceptions import RayActorError, RaySystemError, WorkerCrashedError
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.exceptions import (
+    WorkerGroupStartupFailedError,
+    WorkerGroupStartupTimeoutError,
+    WorkerHealthCheckFailedError,
+    WorkerHealthCheckTimeoutError,
+)
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from cluster.resources import Amount
@@ -151,10 +157,11 @@ def _train(stage: Stage, workplace: Workplace, job: Job) -> str:
         attempt = store.begin(stage)
         try:
             _trainer(attempt, job).fit()
-        except train.TrainingFailedError as problem:
+        except (train.TrainingFailedError, RayActorError) as problem:
             # A worker that ran out of memory has committed that; a process that died is run again.
             if store.outcome(stage) in (None, last):
-                _raise_lost(problem)
+                if death(problem):
+                    raise Lost(str(problem)) from problem
                 raise
         if job.asked_to_stop() and store.outcome(stage) in (None, last):
             raise Interrupted(0)
@@ -181,15 +188,30 @@ def _trainer(attempt: Attempt, job: Job) -> TorchTrainer:
     )
 
 
-def _raise_lost(problem: train.TrainingFailedError) -> None:
-    """Raise Lost when processes died or did not start; return when the code of a worker failed."""
+def death(problem: Exception) -> bool:
+    """Whether a `TorchTrainer` failed because processes died or did not start, and not by the code of a worker.
+
+    When one worker dies, the others' collectives fail with it; so a death outweighs whatever else was raised. A defect
+    that a death has hidden shows when the unit is run again.
+    """
     if isinstance(problem, train.WorkerGroupError):
         causes = list(problem.worker_failures.values())
-    else:
-        causes = [problem.controller_failure]
-    died = (RayActorError, WorkerCrashedError, RaySystemError)
-    if any(isinstance(cause, died) or "timed out" in str(cause) for cause in causes):
-        raise Lost(str(problem)) from problem
+        return any(_died(cause) for cause in causes) or all(_bereft(cause) for cause in causes)
+    return _died(problem.controller_failure if isinstance(problem, train.ControllerError) else problem)
+
+
+def _died(cause: Exception) -> bool:
+    """Whether a process is gone, hangs, or never started; Ray Train wraps what it hears from a worker's process."""
+    if isinstance(cause, WorkerHealthCheckFailedError):
+        cause = cause.health_check_failure
+    gone = (RayActorError, WorkerCrashedError, RaySystemError, WorkerHealthCheckTimeoutError)
+    return isinstance(cause, (*gone, WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError))
+
+
+def _bereft(cause: Exception) -> bool:
+    """Whether a collective has lost the other side (gloo's and NCCL's words), whose death may not be known yet."""
+    words = ("closed by peer", "reset by peer", "remote process exited")
+    return isinstance(cause, RuntimeError) and any(word in str(cause) for word in words)
 
 
 def _train_worker(config: dict[str, Any]) -> str:

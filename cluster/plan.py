@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from cluster.suggestion import FACTOR, Settings
 from stars.execute import measured_seconds, missing, work
 from stars.inventory import shown_bytes
+from stars.space import described
 from stars.stage import Stage, upstream
 from stars.store import Store
 from stars.sweep import Point, Sweep
+from stars.trials import read_trials, studies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,25 @@ def show_plan(console: Console, sweep: Sweep, planned: Sequence[Point], store: S
     words = "unknown (a stage of this plan has never been measured)" if estimate is None else _clock(estimate)
     console.print(f"estimated time on {lanes} processes: {words if todo else 'nothing to run'}", highlight=False)
     _show_room(console, sizes)
+
+
+def show_search_plan(console: Console, settings: Settings, first: Sequence[object], num: int, store: Store) -> None:
+    """Print what a search of `num` suggestions would do, and how far it is; runs nothing."""
+    for axis, allowed in settings.space.ranges.items():
+        where = " and ".join(f"{name} is {' or '.join(map(str, v))}" for name, v in allowed.when)
+        console.print(f"{axis}: {described(allowed)}{f', where {where}' if where else ''}", highlight=False)
+    seeds, epochs = ", ".join(map(str, settings.seeds)), " and ".join(map(str, settings.horizons))
+    console.print(f"{len(first)} first points; every suggestion with the seeds {seeds}", highlight=False)
+    console.print(f"judged on validation subjects after {epochs} epochs; about one in {FACTOR} goes on each time")
+    states: Counter[str] = Counter()
+    if settings.name() in studies(store, settings.sweep):
+        rows = read_trials(store, settings.sweep, settings.name()).to_pylist()
+        states.update({row["trial"]: row["state"] for row in rows}.values())
+    how = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    console.print(
+        f"study {settings.name()}: {states.total()} of {num} suggestions so far{f' ({how})' if how else ''}",
+        highlight=False,
+    )
 
 
 def _show_room(console: Console, sizes: Room) -> None:

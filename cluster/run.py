@@ -18,7 +18,7 @@ from cluster.binding import Run
 from cluster.budget import parse as parse_budget
 from cluster.carry import carry_out
 from cluster.options import Options, parse
-from cluster.plan import show_plan
+from cluster.plan import show_plan, show_search_plan
 from cluster.resources import DoesNotFit, needs
 from stars.data.dataset import describe, split, validation_subjects
 from stars.data.packed import Packed
@@ -47,12 +47,23 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> None:
         _refuse(problem)
     try:
         if options.plan:
-            show_plan(shown, run.sweep, run.points, run.store, os.cpu_count() or 1)
+            _plan(run, shown)
             return
         status = carry_out(run, shown)
     except (DoesNotFit, StoreError) as problem:
         _refuse(problem)
     sys.exit(status)
+
+
+def _plan(run: Run, shown: Console) -> None:
+    """Print what would run."""
+    if run.validation is None:
+        show_plan(shown, run.sweep, run.points, run.store, os.cpu_count() or 1)
+        return
+    from cluster.seeking import settings_of  # Optuna is loaded only for a search.
+
+    first = run.sweep.first_points(run.validation)
+    show_search_plan(shown, settings_of(run), first, run.options.trials, run.store)
 
 
 def _refuse(problem: Exception) -> NoReturn:
@@ -66,7 +77,7 @@ def bind(sweep: Sweep, options: Options, shown: Console) -> Run:
     searching = options.search is not None or sweep.searched
     changes = options.changes(sweep)
     sweep = sweep.pinned(changes) if searching else sweep.widened(changes)
-    options = _checked(options, searching)
+    options = _checked(options)
     store = Store(options.store or default_location())
     dataset = _locate(options, store, shown)
     packed = Packed.open(dataset)
@@ -98,7 +109,7 @@ def bind(sweep: Sweep, options: Options, shown: Console) -> Run:
     )
 
 
-def _checked(options: Options, searching: bool) -> Options:
+def _checked(options: Options) -> Options:
     """The options with the price that the surroundings know. Raises ValueError for what does not go together."""
     needs(
         num_workers=options.workers,
@@ -110,8 +121,6 @@ def _checked(options: Options, searching: bool) -> Options:
         raise ValueError(f"--workers is {options.workers} with --trainer tune; allowed: 1, or another trainer")
     if options.trials < 1:
         raise ValueError(f"--trials is {options.trials}; allowed: 1 or more")
-    if options.plan and searching:
-        raise ValueError("--plan with a search; allowed: a grid, since a search decides on its way what it runs")
     price = options.price
     if price is None and _PRICE in os.environ:
         try:

@@ -15,8 +15,9 @@ from stars.__main__ import application
 from stars.data.source import locate
 from stars.recipes import small
 from stars.store import Store
-from stars.sweep import plan_table, write_plan
+from stars.sweep import Sweep, plan_table, write_plan
 from sweeps.lr_decay import SWEEP
+from sweeps.search import SWEEP as SEARCH
 from tests.examples import DATA
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,15 +44,21 @@ def test_make_knows_its_targets() -> None:
     assert len(commands("make")) == 2
 
 
-SWEEPS = [words for words in commands("python", "sweeps/lr_decay.py") if words != ["--help"]]
+SWEEPS = [
+    (sweep, words)
+    for sweep in (SWEEP, SEARCH)
+    for words in commands("python", f"sweeps/{sweep.name}.py")
+    if words != ["--help"]
+]
 
 
-@pytest.mark.parametrize("words", SWEEPS, ids=" ".join)
-def test_sweep_commands(words: list[str], embedded: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    assert parse(SWEEP, words)
+@pytest.mark.parametrize(("sweep", "words"), SWEEPS, ids=lambda given: getattr(given, "name", str(given)))
+def test_sweep_commands(sweep: Sweep, words: list[str], embedded: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(sweep, words)
     if "--data" not in words:
-        main(SWEEP, [*words, "--plan", "--store", str(embedded.location)])
-        assert "estimated time" in capsys.readouterr().out
+        main(sweep, [*words, "--plan", "--store", str(embedded.location)])
+        searching = sweep is SEARCH or "--search" in words
+        assert ("0 of 40 suggestions so far" if searching else "estimated time") in capsys.readouterr().out
 
 
 def test_the_job_command_reaches_the_sweep() -> None:

@@ -72,7 +72,7 @@ def test_every_end_of_every_range_is_an_experiment_of_its_own(path: Path, name: 
         assert len({sweep.point(recipe, seed=0, **space.checked(point)) for point in kept}) == len(kept)
 
 
-@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_its_plan_runs_by_path_and_runs_nothing(path: Path, tiny: Tiny, tmp_path: Path) -> None:
     """By path, because then `sweeps/` stands first on Python's path."""
     options = ["--plan", "--data", str(tiny.packed), "--store", str(tmp_path)]
