@@ -1,7 +1,10 @@
 """The command line of the method: prepare recordings, make synthetic ones, look after the store.
 
-    python -m stars prepare ntu-folder --raw DIR --out STORE
+    python -m stars prepare ntu60 --raw DIR|ZIP --out STORE                     also ntu120, ntu-folder
+    python -m stars prepare pku1 --raw DIR --labels DIR --out STORE             also pku2
     python -m stars synthesize --out DIR
+    python -m stars import npz|pickle|folder PATH --out STORE                   also export npz|pickle STORE --out FILE
+    python -m stars show STORE SAMPLE --out FILE.png|.gif                       also describe STORE --figure FILE.png
     python -m stars store ls                                  how much of everything there is
     python -m stars store verify                              compares every file with its hash
     python -m stars store gc --unreferenced                   lists what can be removed; --delete removes it
@@ -10,52 +13,21 @@
 Sweeps have commands of their own: `python sweeps/lr_decay.py --help`.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import tyro
-from rich.progress import Progress
 from tyro.extras import SubcommandApp
 
-from stars.data.prepare import prepare_folder
 from stars.data.source import EMBEDDED
 from stars.data.synthetic import Synthetic, write
+from stars.data_commands import add_to
 from stars.outcome import StoreError
+from stars.prepare_commands import prepare_ntu60, prepare_ntu120, prepare_ntu_folder, prepare_pku1, prepare_pku2
 from stars.store_commands import store_copy, store_gc, store_ls, store_verify
 from stars.terminal import console
 
 _CONSOLE = console()
-
-
-def prepare_ntu_folder(
-    raw: Path, out: Path, name: str | None = None, strict: bool = False, processes: int | None = None
-) -> None:
-    """Pack a folder of NTU RGB+D `.skeleton` files into one memory-mapped store.
-
-    Files that cannot be read are listed with line and reason in OUT/rejected.parquet, and the rest is prepared.
-
-    Args:
-        raw: folder with the files, searched in all its subfolders.
-        out: the store to write; must not exist.
-        name: what the data set is called in results. Default: the name of the raw folder.
-        strict: stop at the first file that cannot be read.
-        processes: how many read at once. Default: one a processor.
-    """
-    with Progress(console=_CONSOLE, disable=not _CONSOLE.is_terminal, transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-        manifest = prepare_folder(
-            raw,
-            out,
-            name=name,
-            strict=strict,
-            num_processes=processes or os.cpu_count() or 1,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    rejected = manifest.num_rejected
-    _CONSOLE.print(f"{manifest.num_samples} sequences in {out}, {rejected} rejected", highlight=False)
-    if rejected:
-        _CONSOLE.print(f"what was rejected, with line and reason: {out / 'rejected.parquet'}", highlight=False)
 
 
 def synthesize(out: Path, source: tyro.conf.OmitArgPrefixes[Synthetic] = EMBEDDED) -> None:
@@ -73,6 +45,10 @@ def synthesize(out: Path, source: tyro.conf.OmitArgPrefixes[Synthetic] = EMBEDDE
 def application() -> SubcommandApp:
     """The commands as a tree."""
     top, prepare, store = SubcommandApp(), SubcommandApp(), SubcommandApp()
+    prepare.command(name="ntu60")(prepare_ntu60)
+    prepare.command(name="ntu120")(prepare_ntu120)
+    prepare.command(name="pku1")(prepare_pku1)
+    prepare.command(name="pku2")(prepare_pku2)
     prepare.command(name="ntu-folder")(prepare_ntu_folder)
     store.command(name="ls")(store_ls)
     store.command(name="verify")(store_verify)
@@ -81,6 +57,7 @@ def application() -> SubcommandApp:
     top.command(prepare, name="prepare", help="Pack recordings into one memory-mapped store.")
     top.command(synthesize)
     top.command(store, name="store", help="Look after what has been computed.")
+    add_to(top)
     return top
 
 

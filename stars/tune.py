@@ -126,7 +126,7 @@ class Tuning:
         self.clip = stage.clip
         parts = split(stage.data, packed)
         self.rows = torch.from_numpy(parts.train)
-        self.clips = Clips(packed, runtime.device, DTYPES[stage.precision], stage.data.coordinates_missing == "zero")
+        self.clips = Clips(packed, runtime.device, DTYPES[stage.precision], **stage.data.filling())
         self.steps_per_epoch = draws.steps_per_epoch(len(self.rows), stage.batch_size, runtime.world_size)
         self.num_steps = (stage.horizon or stage.epochs) * self.steps_per_epoch
         self.continued = stage.horizon is not None

@@ -87,6 +87,7 @@ class Clips:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         zero_missing: bool = False,
+        copy_body: bool = False,
     ) -> None:
         """Copy the store to the device.
 
@@ -95,6 +96,9 @@ class Clips:
             device: where batches are cut.
             dtype: of the coordinates and of the arithmetic.
             zero_missing: replace NaN coordinates by 0. Valid frames stay as they were counted.
+            copy_body: give a sequence of one body a second that copies it (published preprocessing of NTU-120). A
+                second body that the preprocessing placed stays, empty or not. Valid frames are the same either way: a
+                frame's sum is doubled.
         """
         num_rows = packed.manifest.num_rows
         # One more row, of zeros: the frames of bodies that are not there.
@@ -102,7 +106,11 @@ class Clips:
         for first in range(0, num_rows, _CHUNK):
             chunk = torch.tensor(packed.joints[first : first + _CHUNK])
             self.joints[first : first + len(chunk)] = chunk.nan_to_num(nan=0.0) if zero_missing else chunk
-        self.spans = torch.tensor(packed.spans, device=device)
+        spans = torch.tensor(packed.spans)
+        if copy_body:
+            alone = torch.tensor(packed.column("num_bodies") == 1)
+            spans[alone, 1] = spans[alone, 0]
+        self.spans = spans.to(device)
         self.valid = torch.tensor(packed.column("valid"))
 
     def cut(

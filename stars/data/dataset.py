@@ -2,17 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from jaxtyping import Int64
 
 from stars.data import protocols
-from stars.data.packed import Packed
+from stars.data.packed import UNKNOWN, Packed, SecondBody
 from stars.stage import Value, later
 
 LabelRule = Literal["action", "action-setup", "action-replication"]
 Missing = Literal["refuse", "zero"]
+
+
+class Filling(TypedDict):
+    """What `batches.Clips` puts where the store holds nothing."""
+
+    zero_missing: bool
+    copy_body: bool
+
 
 _LETTERS = {"action": "A", "setup": "S", "replication": "R"}
 
@@ -27,10 +35,15 @@ class Data(Value):
         joints: of a body.
         label_rule: what makes a class: the action alone, or the action together with setup or replication (recordings
             of correct and incorrect movements, for instance, that a data set tells apart by the setup).
-        protocol: what is trained on and what is tested on.
+        protocol: what is trained on and what is tested on. XSub, XView, XSet: the published rule, or the data set's own
+            list where it brings one. subjects: all but `test_subjects` are trained on. list: `train_list` is.
         coordinates_missing: NaN coordinates are refused, or become 0 when a batch is cut.
         validation_subjects: of the training part, ascending: held out of it to choose settings by. With them there is
             no test part, so that nothing chosen can have seen it.
+        second_body: of a sequence of one body: zeros, or a copy of the first (published preprocessing of NTU-120).
+        test_subjects: with the protocol `subjects`: who is tested on, ascending.
+        train_list: with the protocol `list`: SHA-256 of the list of training samples, which lies beside the store's
+            files (`lists.keep`); all other samples are tested on.
     """
 
     name: str
@@ -40,17 +53,36 @@ class Data(Value):
     protocol: protocols.Protocol
     coordinates_missing: Missing = "refuse"
     validation_subjects: tuple[int, ...] = later(())
+    second_body: SecondBody = later("zero")
+    test_subjects: tuple[int, ...] = later(())
+    train_list: str = later("")
 
     def check(self) -> None:
         """Refuse what cannot name a data set."""
         if not self.name:
             raise ValueError("Data.name is ''; allowed: a name")
-        if len(self.content) != 64 or not set(self.content) <= set("0123456789abcdef"):
+        if not _is_hash(self.content):
             raise ValueError(f"Data.content is {self.content!r}; allowed: 64 hexadecimal digits")
         if self.joints < 1:
             raise ValueError(f"Data.joints is {self.joints}; allowed: 1 or more")
-        if list(self.validation_subjects) != sorted(set(self.validation_subjects)):
-            raise ValueError(f"Data.validation_subjects is {self.validation_subjects}; allowed: ascending numbers")
+        for field in ("validation_subjects", "test_subjects"):
+            subjects = getattr(self, field)
+            if list(subjects) != sorted(set(subjects)):
+                raise ValueError(f"Data.{field} is {subjects}; allowed: ascending numbers")
+        if bool(self.test_subjects) != (self.protocol == "subjects"):
+            raise ValueError(
+                f"Data.test_subjects is {self.test_subjects} with the protocol {self.protocol!r}; allowed: "
+                "one or more with the protocol 'subjects', none with another"
+            )
+        if (self.protocol == "list") != _is_hash(self.train_list) or (self.protocol != "list" and self.train_list):
+            raise ValueError(
+                f"Data.train_list is {self.train_list!r} with the protocol {self.protocol!r}; allowed: "
+                "64 hexadecimal digits with the protocol 'list', '' with another"
+            )
+
+    def filling(self) -> Filling:
+        """What a batch holds where the store holds nothing."""
+        return {"zero_missing": self.coordinates_missing == "zero", "copy_body": self.second_body == "copy"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +120,9 @@ def describe(
     label_rule: LabelRule = "action",
     protocol: protocols.Protocol = "XSub",
     coordinates_missing: Missing = "refuse",
+    *,
+    test_subjects: Sequence[int] = (),
+    train_list: str = "",
 ) -> Data:
     """The value for a packed store; its name is the store's own unless another is given."""
     manifest = packed.manifest
@@ -98,6 +133,9 @@ def describe(
         label_rule=label_rule,
         protocol=protocol,
         coordinates_missing=coordinates_missing,
+        second_body=manifest.second_body,
+        test_subjects=tuple(test_subjects),
+        train_list=train_list,
     )
 
 
@@ -117,15 +155,30 @@ def split(data: Data, packed: Packed) -> Split:
             raise ValueError(f"Data.{field} is {given!r}; allowed: {found!r}, that of {packed.path}")
     _check_missing(data, packed)
     labels, class_names = _classes(data.label_rule, packed)
-    groups = packed.column(protocols.GROUPED_BY[data.protocol])
-    train, measured = protocols.rows(data.protocol, groups)
+    train, measured = parts(data, packed)
     name: Literal["val", "test"] = "test"
     if data.validation_subjects:
         train, measured = _held_out(data, packed, train)
         name = "val"
     for part, rows in (("training", train), ("validation" if name == "val" else "test", measured)):
-        _check_part(data, groups, part, labels[rows], class_names)
+        _check_part(data, packed, part, labels[rows], class_names)
     return Split(data, packed, labels, len(class_names), class_names, train, measured, name)
+
+
+def parts(data: Data, packed: Packed) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"]]:
+    """The training and the test rows under the protocol alone, in published order; they may be empty.
+
+    Raises:
+        ValueError: the store does not know what the protocol asks for.
+        Damaged: a list of training samples is not there, or altered.
+    """
+    if data.protocol == "subjects":
+        return protocols.without_subjects(data.test_subjects, packed.column("subject"))
+    if data.protocol == "list":
+        return protocols.listed(packed.train_list(data.train_list), packed.names)
+    if own := packed.manifest.protocols.get(data.protocol):
+        return protocols.listed(packed.train_list(own), packed.names)
+    return protocols.rows(data.protocol, packed.column(protocols.GROUPED_BY[data.protocol]))
 
 
 def validation_subjects(data: Data, packed: Packed) -> tuple[int, ...]:
@@ -134,8 +187,13 @@ def validation_subjects(data: Data, packed: Packed) -> tuple[int, ...]:
     Raises:
         ValueError: the training part has one subject only, or what `split` refuses.
     """
-    parts = split(replace(data, validation_subjects=()), packed)
-    subjects = sorted(set(packed.column("subject")[parts.train].tolist()))
+    train = split(replace(data, validation_subjects=()), packed).train
+    subjects = sorted(set(packed.column("subject")[train].tolist()))
+    if subjects[0] == UNKNOWN:
+        raise ValueError(
+            f"the subject of some training samples of {data.name} is not known; allowed in a search: known subjects, "
+            "since some are held out for validation"
+        )
     if len(subjects) < 2:
         raise ValueError(
             f"--data has the subject {subjects[0]} alone in its training part; allowed in a search: two or more, "
@@ -161,19 +219,19 @@ def _held_out(
 
 def _check_part(
     data: Data,
-    groups: Int64[np.ndarray, " sample"],
+    packed: Packed,
     part: str,
     labels: Int64[np.ndarray, " part"],
     class_names: tuple[str, ...],
 ) -> None:
     """A part must not be empty, and must hold every class. Raises ValueError naming what is absent."""
     if len(labels) == 0:
-        column = protocols.GROUPED_BY[data.protocol]
-        present = ", ".join(map(str, sorted(set(groups.tolist()))))
-        raise ValueError(
-            f"Data.protocol is {data.protocol!r}; allowed: one with training and test samples. "
-            f"{data.name} has the {column}s {present}, which gives no {part} sample"
-        )
+        shown = f"All samples of {data.name} are in the other part"
+        if data.protocol != "list" and data.protocol not in packed.manifest.protocols:
+            column = "subject" if data.protocol == "subjects" else protocols.GROUPED_BY[data.protocol]
+            present = ", ".join(map(str, sorted(set(packed.column(column).tolist()))))
+            shown = f"{data.name} has the {column}s {present}, which gives no {part} sample"
+        raise ValueError(f"Data.protocol is {data.protocol!r}; allowed: one with training and test samples. {shown}")
     absent = sorted(set(range(len(class_names))) - set(labels.tolist()))
     # A handful of validation subjects may well lack a class; they choose settings and are reported to nobody.
     if absent and part != "validation":
@@ -197,6 +255,12 @@ def _check_missing(data: Data, packed: Packed) -> None:
 def _classes(rule: LabelRule, packed: Packed) -> tuple[Int64[np.ndarray, " sample"], tuple[str, ...]]:
     """Number the combinations of the rule's columns that occur, in ascending order."""
     columns: Sequence[str] = rule.split("-")
+    for column in columns:
+        if num_unknown := int((packed.column(column) == UNKNOWN).sum()):
+            raise ValueError(
+                f"Data.label_rule is {rule!r}, and the {column} of {num_unknown} samples is not known; allowed: "
+                "a rule of what is known"
+            )
     combinations, labels = np.unique(
         np.stack([packed.column(column) for column in columns], axis=1), axis=0, return_inverse=True
     )
@@ -205,3 +269,7 @@ def _classes(rule: LabelRule, packed: Packed) -> tuple[Int64[np.ndarray, " sampl
         for combination in combinations.tolist()
     )
     return labels.astype(np.int64), tuple(names)
+
+
+def _is_hash(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")

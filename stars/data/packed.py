@@ -4,12 +4,14 @@
     index.parquet      one line per sample, ordered by name: what it shows and where its bodies lie
     rejected.parquet   what could not be used: file, line, reason
     manifest.json      what the store holds, and size and SHA-256 of the other files
+    lists/             lists of training samples, each named by its SHA-256 (stars.data.lists)
 
 Ragged and without padding it is a sixth of the published data files, and one store serves every protocol. A body
 occupies one run of rows, from its first to its last frame with a coordinate other than zero. NaN coordinates are kept.
 
-The `content` of a store is the SHA-256 of what it says (index columns and joint bytes, ordered by name), never of
-paths, times, the name of the data set, rejected files or the encoding of Parquet. An experiment's value records it.
+The `content` of a store is the SHA-256 of what it says (index columns and joint bytes, ordered by name, and the
+protocols that it brings), never of paths, times, the name of the data set, rejected files or the encoding of Parquet.
+An experiment's value records it.
 """
 
 import dataclasses
@@ -19,12 +21,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Int64
+
+from stars.data import lists
 
 SCHEMA_VERSION = 1
 JOINT_LAYOUT = "kinect-v2-25"
@@ -47,6 +51,13 @@ INDEX_SCHEMA = pa.schema([("name", pa.string()), *((column, pa.int64()) for colu
 REJECTED_SCHEMA = pa.schema([("file", pa.string()), ("line", pa.int64()), ("reason", pa.string())])
 
 Row = Mapping[str, Any]
+SecondBody = Literal["zero", "copy"]
+
+UNKNOWN = 0
+"""Subject, camera, setup or replication of a sample of which it is not known; what is known counts from 1."""
+
+
+_LATER: Mapping[str, object] = {"second_body": "zero", "protocols": {}}
 
 
 class Damaged(ValueError):  # noqa: N818 — it reads as what it says
@@ -77,6 +88,9 @@ class Manifest:
         source: where the sequences come from, in words.
         content: SHA-256 of what the store says.
         files: the other files of the folder.
+        second_body: what the published data files of this data set hold in place of the second body of a sequence of
+            one: zeros (NTU-60, PKU-MMD), or a copy of the first (NTU-120). The store itself holds neither.
+        protocols: protocols whose training samples the data set lists itself: protocol to list (`lists/`).
     """
 
     name: str
@@ -90,10 +104,18 @@ class Manifest:
     source: str
     content: str
     files: Mapping[str, File]
+    second_body: SecondBody = "zero"
+    protocols: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def text(self) -> str:
-        """The text of `manifest.json`; its last entry is a checksum of the others."""
+        """The text of `manifest.json`; its last entry is a checksum of the others.
+
+        Fields that came later are left out at their default: stores from before them stay as they are.
+        """
         document = dataclasses.asdict(self)
+        for name, default in _LATER.items():
+            if document[name] == default:
+                del document[name]
         return json.dumps({**document, "checksum": _checksum(document)}, indent=2) + "\n"
 
     @classmethod
@@ -172,6 +194,17 @@ class Packed:
         """What could not be used: file, line (null if the text is well formed), reason."""
         return pq.read_table(self.path / REJECTED)
 
+    def train_list(self, digest: str) -> frozenset[str]:
+        """Names of the training samples that a list of this store names. Raises Damaged if it is not there or altered.
+
+        Args:
+            digest: SHA-256 of the list, from the manifest's `protocols` or from `lists.keep`.
+        """
+        try:
+            return frozenset(lists.read(self.path, digest))
+        except (OSError, ValueError) as problem:
+            raise Damaged(f"{self.path / lists.place(digest)}: {problem}") from problem
+
     def column(self, name: str) -> Int64[np.ndarray, " sample"]:
         """One of the whole-numbered columns of the index."""
         numbers: Int64[np.ndarray, " sample"] = self.index[name].to_numpy()
@@ -214,6 +247,7 @@ def content_hash(manifest: Manifest, samples: Iterable[tuple[Row, np.ndarray]]) 
     for row, joints in samples:
         content.update(row_bytes(row))
         content.update(joints.tobytes())
+    content.update(protocol_bytes(manifest.protocols))
     return content.hexdigest()
 
 
@@ -225,6 +259,11 @@ def header_bytes(joint_layout: str, num_joints: int) -> bytes:
 def row_bytes(row: Row) -> bytes:
     """What the content hash takes of a line of the index: all columns, in the order of the schema."""
     return json.dumps([row[column] for column in INDEX_SCHEMA.names]).encode()
+
+
+def protocol_bytes(protocols: Mapping[str, str]) -> bytes:
+    """What the content hash ends with: nothing, unless the data set lists training samples itself."""
+    return json.dumps(protocols, sort_keys=True).encode() if protocols else b""
 
 
 def file_sha256(path: Path) -> str:

@@ -1,74 +1,64 @@
-"""Preparing a data set: raw text in, a packed store out.
+"""Preparing NTU RGB+D: `.skeleton` text in, a packed store out.
 
-The result does not depend on how many processes share the work: recordings are cut into chunks in the order of their
-names and their results are written in that order. What cannot be used is recorded with file, line and reason.
+What cannot be used is recorded with file, line and reason. A preparation that is killed goes on where it was when it is
+started again, and ends with the same content.
 """
 
 import itertools
-import multiprocessing
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-from jaxtyping import Float32
-
-from stars.data.ntu import NtuName, parse_name, process
-from stars.data.packed import Manifest
+from stars.data.archives import Files, Found, find
+from stars.data.missing import missing_skeletons
+from stars.data.ntu import parse_name, process
+from stars.data.packed import Manifest, SecondBody
 from stars.data.packing import Packer, count_valid
+from stars.data.preparing import Chunk, Progress, Ready, Results, cut, pack, work_of
 from stars.data.skeleton import Unreadable, parse
 
 SUFFIX = ".skeleton"
 _CHUNK = 32  # recordings: a second of work, so that handing them out costs nothing
+_LEFT_OUT = "listed among the recordings whose skeleton is missing or incomplete; left out as published"
 
 Text = Callable[[str], str | bytes]
-Progress = Callable[[int, int], None]
+NtuDataSet = Literal["ntu60", "ntu120"]
+LAST_SETUP: dict[NtuDataSet, int] = {"ntu60": 17, "ntu120": 32}
+"""NTU-60 is the first 17 setups of NTU-120."""
+_SECOND_BODY: dict[NtuDataSet, SecondBody] = {"ntu60": "zero", "ntu120": "copy"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What came of preparing a published data set.
+
+    Attributes:
+        manifest: of the store.
+        left_out: recordings that were there and are left out as published, ascending.
+        num_foreign: recordings that were there and belong to another data set.
+    """
+
+    manifest: Manifest
+    left_out: tuple[str, ...] = ()
+    num_foreign: int = 0
 
 
 @dataclass(frozen=True, eq=False)
-class _Ready:
-    """A recording as it goes into the store."""
+class _Reader:
+    """From a recording's text to its sequence."""
 
-    name: str
-    labels: NtuName
-    sequence: Float32[np.ndarray, "frame body joint 3"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Chunk:
-    """Some recordings, and the function that gives their text."""
-
-    names: tuple[str, ...]
     text: Text
 
-    def run(self) -> list[_Ready | Unreadable]:
-        """Read and preprocess; what cannot be used is returned as the exception that says why."""
-        return [self._one(name) for name in self.names]
-
-    def _one(self, name: str) -> _Ready | Unreadable:
+    def __call__(self, name: str) -> Results:
         try:
             labels = parse_name(name)
             sequence = process(parse(self.text(name), name))
             if count_valid(sequence) == 0:
                 raise Unreadable(name, "every frame sums to 0; at least one must not")
         except Unreadable as problem:
-            return problem
-        return _Ready(name, labels, sequence)
-
-
-@dataclass(frozen=True, eq=False)
-class _Files:
-    """The text of recordings that are files."""
-
-    paths: dict[str, Path]
-
-    def __call__(self, name: str) -> bytes:
-        try:
-            return self.paths[name].read_bytes()
-        except OSError as problem:
-            raise Unreadable(name, f"cannot be opened ({problem.strerror})") from problem
+            return [problem]
+        return [Ready(name, labels, sequence)]
 
 
 def prepare_folder(
@@ -80,10 +70,10 @@ def prepare_folder(
     num_processes: int = 1,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Pack all `.skeleton` files below a folder.
+    """Pack all `.skeleton` files of a folder or archive.
 
     Args:
-        raw: searched in all its subfolders.
+        raw: a folder, searched in all its subfolders and `.zip` archives; or one archive.
         out: the packed store; must not exist, or hold the same content already.
         name: of the data set; by default the name of the raw folder.
         strict: raise at the first recording that cannot be used, instead of recording it.
@@ -93,22 +83,71 @@ def prepare_folder(
     Raises:
         ValueError: no such folder, no file in it, two files of one name, or not one usable recording.
         Unreadable: with `strict`, the first recording in the order of names that cannot be used.
-        FileExistsError: `out` holds something else.
+        FileExistsError: `out` holds something else, or another process is at the same work.
     """
-    if not raw.is_dir():
-        raise ValueError(f"{raw} is no folder; allowed: one with {SUFFIX} files")
-    paths: dict[str, Path] = {}
-    for path in sorted(raw.rglob(f"*{SUFFIX}")):
-        if path.stem in paths:
-            raise ValueError(f"{paths[path.stem]} and {path} have the same name; allowed: one file of a name")
-        paths[path.stem] = path
-    if not paths:
-        raise ValueError(f"{raw} holds no {SUFFIX} file; allowed: one or more, in subfolders too")
-    # A worker is sent the paths of its chunk only.
-    chunks = [_Chunk(names, _Files({name: paths[name] for name in names})) for names in _cut(sorted(paths))]
-    source = f"{len(paths)} files of NTU {SUFFIX} text"
-    packer = Packer(out, name=raw.resolve().name if name is None else name, source=source)
-    return _pack(chunks, packer, strict=strict, num_processes=num_processes, progress=progress)
+    found = find([raw], SUFFIX)
+    names = list(found.places)
+    packer = Packer(
+        out,
+        name=raw.resolve().name if name is None else name,
+        source=f"{len(names)} files of NTU {SUFFIX} text",
+        work=work_of("folder", _CHUNK, strict, found.identity(frozenset(names))),
+    )
+    chunks = _chunks(names, found)
+    return pack(chunks, packer, refused=found.refused, strict=strict, num_processes=num_processes, progress=progress)
+
+
+def prepare_ntu(
+    data_set: NtuDataSet,
+    raw: Sequence[Path],
+    out: Path,
+    *,
+    strict: bool = False,
+    num_processes: int = 1,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Pack NTU RGB+D 60 or 120 without the recordings whose skeleton is missing, as published.
+
+    The store of NTU-120 says that a missing second body is a copy of the first, which the published preprocessing does
+    there and not for NTU-60; batches are cut accordingly.
+
+    Args:
+        data_set: which of the two; recordings of later setups are not NTU-60's and are passed over.
+        raw: folders, searched in all their subfolders and `.zip` archives, or archives.
+        out: the packed store; must not exist, or hold the same content already.
+        strict: raise at the first recording that cannot be used, instead of recording it.
+        num_processes: how many work at once; 1 works in this process.
+        progress: told how many recordings are done, of how many.
+
+    Raises:
+        ValueError: a path that cannot be used, no file in it, two files of one name, or not one usable recording.
+        Unreadable: with `strict`, the first recording in the order of names that cannot be used.
+        FileExistsError: `out` holds something else, or another process is at the same work.
+    """
+    found = find(raw, SUFFIX)
+    missing = missing_skeletons()
+    own = [name for name in found.places if _belongs(name, LAST_SETUP[data_set])]
+    names = [name for name in own if name not in missing]
+    left_out = tuple(name for name in own if name in missing)
+    if not own:
+        raise ValueError(f"{' and '.join(map(str, raw))} holds no recording of {data_set}; allowed: one or more")
+    packer = Packer(
+        out,
+        name=data_set,
+        source=f"{len(names)} files of NTU {SUFFIX} text; {len(left_out)} without a skeleton left out as published",
+        second_body=_SECOND_BODY[data_set],
+        work=work_of(data_set, _CHUNK, strict, found.identity(frozenset(own))),
+    )
+    manifest = pack(
+        _chunks(names, found),
+        packer,
+        refused=found.refused,
+        left_out=[Unreadable(name, _LEFT_OUT) for name in left_out],
+        strict=strict,
+        num_processes=num_processes,
+        progress=progress,
+    )
+    return Prepared(manifest=manifest, left_out=left_out, num_foreign=len(found.places) - len(own))
 
 
 def prepare(
@@ -143,57 +182,23 @@ def prepare(
     for one, other in itertools.pairwise(ordered):
         if one == other:
             raise ValueError(f"recording {one!r} occurs twice; allowed: once")
-    chunks = [_Chunk(some, text) for some in _cut(ordered)]
+    chunks = [Chunk(some, _Reader(text)) for some in cut(ordered, _CHUNK)]
     packer = Packer(out, name=name, source=source)
-    return _pack(chunks, packer, strict=strict, num_processes=num_processes, progress=progress)
+    return pack(chunks, packer, strict=strict, num_processes=num_processes, progress=progress)
 
 
-def _pack(
-    chunks: Sequence[_Chunk], packer: Packer, *, strict: bool, num_processes: int, progress: Progress | None
-) -> Manifest:
-    if num_processes < 1:
-        raise ValueError(f"num_processes is {num_processes}; allowed: 1 or more")
-    total = sum(len(chunk.names) for chunk in chunks)
-    done = 0
-    with packer:
-        for results in _in_order(chunks, num_processes):
-            for result in results:
-                if isinstance(result, Unreadable):
-                    if strict:
-                        raise result
-                    packer.reject(f"{result.name}{SUFFIX}", result.line, result.reason)
-                else:
-                    packer.append(result.name, result.labels, result.sequence)
-                done += 1
-            if progress:
-                progress(done, total)
-        if not packer.rows:
-            first = packer.rejected[0] if packer.rejected else {"file": "no recording at all", "reason": "none given"}
-            raise ValueError(f"none of {total} recordings is usable; the first, {first['file']}: {first['reason']}")
-        return packer.finish()
+def _chunks(names: Sequence[str], found: Found) -> list[Chunk]:
+    """A worker is sent the places of its chunk only."""
+    return [Chunk(some, _Reader(_files(some, found))) for some in cut(names, _CHUNK)]
 
 
-def _cut(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    return (tuple(names[start : start + _CHUNK]) for start in range(0, len(names), _CHUNK))
+def _files(names: Collection[str], found: Found) -> Files:
+    return Files({name: found.places[name] for name in names}, SUFFIX)
 
 
-def _in_order(chunks: Sequence[_Chunk], num_processes: int) -> Iterator[list[_Ready | Unreadable]]:
-    """The results of the chunks, first to last, whichever is ready first."""
-    if num_processes == 1 or len(chunks) == 1:
-        yield from (chunk.run() for chunk in chunks)
-        return
-    # Fork copies the locks of threads that are running; spawn starts clean everywhere.
-    context = multiprocessing.get_context("spawn")
-    workers = min(num_processes, len(chunks))
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        waiting: deque[Future[list[_Ready | Unreadable]]] = deque()
-        try:
-            for chunk in chunks:
-                waiting.append(pool.submit(chunk.run))
-                # No more than two chunks a worker are in memory at a time.
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _belongs(name: str, last_setup: int) -> bool:
+    """Whether a recording is of a data set; what has no proper name is, and is rejected when it is read."""
+    try:
+        return parse_name(name).setup <= last_setup
+    except Unreadable:
+        return True

@@ -36,16 +36,22 @@ class Unreadable(ValueError):  # noqa: N818 — it reads as what it says
         name: the recording, without its extension.
         line: 1-based line of the first defect; None if the text is well formed but its content is unusable.
         reason: what was found and what is allowed.
+        suffix: the file's extension.
     """
 
-    def __init__(self, name: str, reason: str, line: int | None = None) -> None:
+    def __init__(self, name: str, reason: str, line: int | None = None, suffix: str = ".skeleton") -> None:
         """Compose the message from its parts, which stay readable as attributes."""
-        super().__init__(f"{name}.skeleton{'' if line is None else f', line {line}'}: {reason}")
-        self.name, self.line, self.reason = name, line, reason
+        super().__init__(f"{name}{suffix}{'' if line is None else f', line {line}'}: {reason}")
+        self.name, self.line, self.reason, self.suffix = name, line, reason, suffix
 
-    def __reduce__(self) -> tuple[type["Unreadable"], tuple[str, str, int | None]]:
+    def __reduce__(self) -> tuple[type["Unreadable"], tuple[str, str, int | None, str]]:
         """Rebuild from the parts, so that the exception survives the way back from a worker process."""
-        return type(self), (self.name, self.reason, self.line)
+        return type(self), (self.name, self.reason, self.line, self.suffix)
+
+    @property
+    def file(self) -> str:
+        """The file's name."""
+        return self.name + self.suffix
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ class Features(Stage):
         parts = split(self.data, packed)
         dtype = DTYPES[self.precision]
         encoder = load_encoder(inputs["encoder"], self.encoder.encoder_shape(), runtime.device, dtype).eval()
-        clips = Clips(packed, runtime.device, dtype, self.data.coordinates_missing == "zero")
+        clips = Clips(packed, runtime.device, dtype, **self.data.filling())
         view = View(frames=self.encoder.encoder_shape().frames, crop=(self.crop,))
         state = {}
         for part, numbers in parts.parts().items():

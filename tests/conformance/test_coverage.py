@@ -19,9 +19,12 @@ CLEARED = {
     "f_queue_wrap.npz": "test_tuning.py",
     "g_crop_resize.npz": "test_data.py",
     "g_random_rot.npz": "test_data.py",
+    "h_ntu120_chain.npz": "test_data.py",
     "h_ntu_chain.npz": "test_data.py",
+    "h_pku.npz": "test_data.py",
     "i_knn.npz": "test_knn.py",
     "ntu_raw": "test_data.py",
+    "pku_raw": "test_data.py",
 }
 """File or folder of the vectors directory -> module beside this one whose tests run all of it."""
 
@@ -39,11 +42,8 @@ PENDING = {
     "g_augmentations.npz": "augmentations",
     "g_feeder_dataset.npz": "augmentations and multi-view batches",
     "g_streams_and_temp_embed.npz": "bone and motion streams; fine-tuning at another length",
-    "h_ntu120_chain.npz": "NTU-120; so far the test, not the product, copies the single body",
-    "h_pku.npz": "PKU-MMD",
     "i_finetune.npz": "fine-tuning probe",
     "i_linprobe.npz": "linear probe",
-    "pku_raw": "PKU-MMD",
 }
 """File or folder of the vectors directory -> the later part of the product that will clear it."""
 

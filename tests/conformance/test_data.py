@@ -1,7 +1,8 @@
-"""The data road against the published implementation: h_ntu_chain and h_ntu120_chain (over ntu_raw), g_crop_resize,
-g_random_rot.
+"""The data road against the published implementation: h_ntu_chain and h_ntu120_chain (over ntu_raw), h_pku (over
+pku_raw), g_crop_resize, g_random_rot.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor
 
 from stars.data.batches import Clips, Cut, View, num_kept, rotate, views
+from stars.data.dataset import Data, describe, parts
 from stars.data.ntu import motion, parse_name, process
 from stars.data.packed import Packed
 from stars.data.packing import Packer
+from stars.data.pku import prepare_pku, video_of
 from stars.data.prepare import prepare_folder
-from stars.data.protocols import GROUPED_BY, Protocol, rows
 from stars.data.skeleton import Recording, parse
 from tests.conformance.vectors import DIRECTORY, load
 
@@ -66,29 +68,26 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
 def test_protocol_rows_hold_the_published_arrays(packed: Packed, data_set: str) -> None:
     assert packed.names == sorted(NAMES)
     protocol: Any = data_set.split("_")[1]
-    compare_parts(packed, CHAIN, data_set, protocol, copy_single=False)
+    compare_parts(packed, CHAIN, data_set, describe(packed, protocol=protocol))
 
 
 @pytest.mark.parametrize("data_set", ["NTU120_XSub", "NTU120_XSet"])
 def test_ntu120_differs_by_a_copy_of_the_single_body(packed: Packed, data_set: str) -> None:
     arrays, _ = load("h_ntu120_chain")
     protocol: Any = data_set.split("_")[1]
-    compare_parts(packed, arrays, data_set, protocol, copy_single=True)
+    compare_parts(packed, arrays, data_set, replace(describe(packed, protocol=protocol), second_body="copy"))
 
 
-def compare_parts(
-    packed: Packed, arrays: dict[str, np.ndarray], data_set: str, protocol: Protocol, *, copy_single: bool
-) -> None:
-    parts = rows(protocol, packed.column(GROUPED_BY[protocol]))
+def compare_parts(packed: Packed, arrays: dict[str, np.ndarray], data_set: str, data: Data) -> None:
+    """Compare every frame, as a batch holds it, with the published arrays."""
+    clips = Clips(packed, **data.filling())
     frames = packed.column("num_frames")
-    for part, chosen in zip(("train", "test"), parts, strict=True):
+    for part, chosen in zip(("train", "test"), parts(data, packed), strict=True):
         expected = arrays[f"{data_set}/x_{part}"]
         assert len(chosen) == len(expected)
         assert expected.shape[1] == packed.manifest.max_frames
         for row, published in zip(chosen.tolist(), expected, strict=True):
-            sequence = packed.sample(row)
-            if copy_single and packed.column("num_bodies")[row] == 1:
-                sequence[:, 1] = sequence[:, 0]
+            sequence = every_frame(clips, row, int(frames[row]))
             padded = published.reshape(-1, 2, 25, 3)
             np.testing.assert_allclose(sequence, padded[: frames[row]], rtol=0, atol=2e-6)
             assert not padded[frames[row] :].any()
@@ -96,8 +95,38 @@ def compare_parts(
         assert packed.column("action")[chosen].tolist() == labels.tolist()
 
 
+def every_frame(clips: Clips, row: int, num_frames: int) -> np.ndarray:
+    """A sequence as batches hold it, (frame, body, joint, 3): one frame a cut, so that none is interpolated."""
+    ones = torch.ones(num_frames, dtype=torch.long)
+    return clips.cut(row * ones, torch.arange(num_frames), ones, 1)[:, :, 0].numpy()
+
+
 def test_frame_counts_are_the_published_ones(packed: Packed) -> None:
     assert packed.column("num_frames").tolist() == CHAIN["frames_cnt"].tolist()
+
+
+@pytest.mark.parametrize("protocol", ["XSub", "XView"])
+def test_pku_actions_are_cut_as_published(protocol: Any, tmp_path: Path) -> None:
+    arrays, meta = load("h_pku")
+    order = [Path(name).stem for name in meta["hyperparameters"]["directory_order"]]
+    raw = DIRECTORY / "pku_raw"
+    prepare_pku("pku1", [raw / "skeleton"], [raw / "label"], raw, tmp_path / "store")
+    packed = Packed.open(tmp_path / "store")
+    packed.verify()
+    data = describe(packed, protocol=protocol)
+    clips = Clips(packed, **data.filling())
+    frames = packed.column("num_frames")
+    for part, chosen in zip(("train", "test"), parts(data, packed), strict=True):
+        # Ours stand by name, the published ones as that file system listed the videos.
+        rows = sorted(chosen.tolist(), key=lambda row: order.index(video_of(packed.names[row])))
+        expected = arrays[f"{protocol}/x_{part}"]
+        assert len(rows) == len(expected)
+        for row, published in zip(rows, expected, strict=True):
+            padded = published.reshape(-1, 2, 25, 3)
+            np.testing.assert_array_equal(every_frame(clips, row, frames[row]), padded[: frames[row]])
+            assert not padded[frames[row] :].any()
+        labels = arrays[f"{protocol}/y_{part}"].argmax(axis=1) + 1
+        assert packed.column("action")[rows].tolist() == labels.tolist()
 
 
 def packed_sequences(out: Path) -> tuple[Packed, list[str]]:

@@ -76,6 +76,20 @@ def test_absent_bodies_are_exactly_zero_after_everything(packed: Packed) -> None
     assert x[:, 0].abs().sum(dim=(1, 2, 3)).all()
 
 
+def test_the_body_of_a_sequence_of_one_is_copied_only_if_asked(packed: Packed) -> None:
+    rows = torch.arange(len(LENGTHS))
+    cut = torch.zeros_like(rows), torch.ones_like(rows), 1
+    assert not Clips(packed).cut(rows, *cut)[:TWO_BODIES, 1].any()
+    plain, copied = Clips(packed), Clips(packed, copy_body=True)
+    view = View(frames=24, crop=(0.5, 1.0), rotation=0.3)
+    drawn = draw(view, plain.valid, torch.Generator().manual_seed(0))
+    x, y = (views(clips, rows, view, drawn) for clips in (plain, copied))
+    torch.testing.assert_close(x[:, 0], y[:, 0], rtol=0, atol=0)
+    torch.testing.assert_close(y[:TWO_BODIES, 1], x[:TWO_BODIES, 0], rtol=0, atol=0)
+    torch.testing.assert_close(y[TWO_BODIES:, 1], x[TWO_BODIES:, 1], rtol=0, atol=0)
+    assert torch.equal(plain.valid, copied.valid)
+
+
 def test_missing_coordinates_become_zero_only_if_asked(tmp_path: Path) -> None:
     sequence = np.ones((4, 1, 5, 3), np.float32)
     sequence[1, 0, 2, 0] = np.nan

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stars.data import lists
 from stars.data.dataset import describe, split, validation_subjects
-from stars.data.ntu import parse_name
-from stars.data.packed import Packed
+from stars.data.ntu import NtuName, parse_name
+from stars.data.packed import UNKNOWN, Damaged, Packed
 from stars.data.packing import Packer
 from stars.data.protocols import GROUPED_BY, TRAIN_SUBJECTS, rows
 from stars.stage import decode, encode, fingerprint
@@ -119,6 +120,11 @@ def test_the_value_says_which_content(tmp_path: Path) -> None:
         ("protocol", "XSubject", "Data.protocol is 'XSubject'; allowed: 'XSub', 'XView', 'XSet'"),
         ("label_rule", "subject", "Data.label_rule is 'subject'"),
         ("coordinates_missing", "keep", "Data.coordinates_missing is 'keep'"),
+        ("second_body", "mirror", "Data.second_body is 'mirror'; allowed: 'zero', 'copy'"),
+        ("test_subjects", [1], r"Data.test_subjects is \(1,\) with the protocol 'XSub'; allowed: one or more with"),
+        ("train_list", "0" * 64, "Data.train_list is '0{64}' with the protocol 'XSub'; allowed: 64 hex"),
+        ("protocol", "subjects", r"Data.test_subjects is \(\) with the protocol 'subjects'"),
+        ("protocol", "list", "Data.train_list is '' with the protocol 'list'"),
     ],
 )
 def test_impossible_values_are_refused(tmp_path: Path, field: str, value: Any, message: str) -> None:
@@ -186,3 +192,91 @@ def test_a_fifth_of_the_training_subjects_is_held_out_and_one_alone_cannot_be(tm
     alone = store(tmp_path / "alone", names_of(subject=[1, 3]))
     with pytest.raises(ValueError, match=r"subject 1 alone in its training part; allowed in a search: two or more"):
         validation_subjects(describe(alone), alone)
+
+
+def test_fields_at_their_default_are_not_in_the_value(tmp_path: Path) -> None:
+    document = encode(describe(store(tmp_path, names_of(subject=[1, 3]))))
+    assert not document.keys() & {"second_body", "test_subjects", "train_list"}
+
+
+def test_some_subjects_are_left_out_of_the_training(tmp_path: Path) -> None:
+    packed = store(tmp_path, names_of(setup=[1, 2], subject=[1, 2, 3, 7], action=[1, 2]))
+    data = describe(packed, protocol="subjects", test_subjects=[2, 7])
+    given = split(data, packed)
+    subjects = packed.column("subject")
+    assert subjects[given.train].tolist() == [1] * 4 + [3] * 4
+    assert subjects[given.measured].tolist() == [2] * 4 + [7] * 4
+    assert decode(encode(data)) == data
+    assert fingerprint(data) != fingerprint(describe(packed, protocol="subjects", test_subjects=[2]))
+    assert validation_subjects(data, packed) == (3,)
+    with pytest.raises(ValueError, match=r"test_subjects names 4; allowed: subjects that are there, \[1, 2, 3, 7\]"):
+        split(describe(packed, protocol="subjects", test_subjects=[2, 4]), packed)
+    with pytest.raises(ValueError, match="the subjects 1, 2, 3, 7, which gives no training sample"):
+        split(describe(packed, protocol="subjects", test_subjects=[1, 2, 3, 7]), packed)
+    with pytest.raises(ValueError, match=r"test_subjects is \(7, 2\); allowed: ascending"):
+        describe(packed, protocol="subjects", test_subjects=[7, 2])
+
+
+def test_a_list_of_ones_own_is_trained_on(tmp_path: Path) -> None:
+    names = names_of(subject=[1, 2, 3], action=[1, 2])
+    packed = store(tmp_path, names)
+    chosen = [names[5], names[0]]
+    digest = lists.keep(packed.path, chosen)
+    assert lists.keep(packed.path, reversed(chosen)) == digest
+    given = split(describe(packed, protocol="list", train_list=digest), packed)
+    assert [packed.names[row] for row in given.train] == sorted(chosen)
+    assert [packed.names[row] for row in given.measured] == [name for name in names if name not in chosen]
+    Packed.open(packed.path).verify()
+    with pytest.raises(Damaged, match=r"lists/0{64}\.txt"):
+        split(describe(packed, protocol="list", train_list="0" * 64), packed)
+    foreign = lists.keep(packed.path, [*chosen, "a", "b"])
+    with pytest.raises(ValueError, match="names 'a' and 1 more that are not there"):
+        split(describe(packed, protocol="list", train_list=foreign), packed)
+    everything = lists.keep(packed.path, names)
+    with pytest.raises(ValueError, match="All samples of toy are in the other part"):
+        split(describe(packed, protocol="list", train_list=everything), packed)
+    (packed.path / lists.place(digest)).write_text(names[1] + "\n")
+    with pytest.raises(Damaged, match="altered since it was written"):
+        split(describe(packed, protocol="list", train_list=digest), packed)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [(["a", "b", "a"], "'a' twice"), (["a\nb"], r"'a\\nb'; allowed"), ([""], "''; allowed")]
+)
+def test_lists_that_say_nothing_clear_are_refused(tmp_path: Path, names: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lists.keep(tmp_path, names)
+
+
+def test_subjects_that_are_not_known_are_refused_where_they_matter(tmp_path: Path) -> None:
+    with Packer(tmp_path / "store", name="toy", source="tests") as packer:
+        for camera in (1, 2):
+            labels = NtuName(setup=1, camera=camera, subject=UNKNOWN, replication=1, action=1)
+            packer.append(str(camera), labels, np.ones((1, 1, 25, 3), np.float32))
+        packer.finish()
+    packed = Packed.open(tmp_path / "store")
+    with pytest.raises(ValueError, match="'XSub', and the subject of 2 samples is not known; allowed: a protocol that"):
+        split(describe(packed), packed)
+    by_camera = describe(packed, protocol="XView")
+    assert len(split(by_camera, packed).train) == 1
+    with pytest.raises(ValueError, match="the subject of some training samples of toy is not known"):
+        validation_subjects(by_camera, packed)
+
+
+def test_a_store_brings_the_protocols_that_it_lists(tmp_path: Path) -> None:
+    names = names_of(subject=[1, 3], action=[1])
+    with Packer(tmp_path / "store", name="toy", source="tests") as packer:
+        for name in names:
+            packer.append(name, parse_name(name), np.ones((1, 1, 25, 3), np.float32))
+        manifest = packer.finish({"XSub": names[1:]})
+    packed = Packed.open(tmp_path / "store")
+    packed.verify()
+    assert split(describe(packed), packed).train.tolist() == [1], "not by subject"
+    (digest,) = manifest.protocols.values()
+    (tmp_path / "store" / lists.place(digest)).write_text(names[0] + "\n")
+    with pytest.raises(Damaged, match=digest):
+        packed.verify()
+    with Packer(tmp_path / "other", name="toy", source="tests") as packer:
+        packer.append(names[0], parse_name(names[0]), np.ones((1, 1, 25, 3), np.float32))
+        with pytest.raises(ValueError, match="'XSub' trains on 'x'; allowed: names of samples"):
+            packer.finish({"XSub": ["x"]})

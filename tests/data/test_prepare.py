@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from stars.data import prepare as module
+from stars.data import preparing
 from stars.data.packed import Packed
 from stars.data.prepare import prepare, prepare_folder
 from stars.data.skeleton import Unreadable
@@ -118,7 +119,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path, monkeypatch: py
     (raw / "S001.skeleton").write_text("whatever")
     monkeypatch.setattr(module, "_CHUNK", 2)
     both = prepare_folder(raw, tmp_path / "two", num_processes=2)
-    monkeypatch.setattr(module, "ProcessPoolExecutor", None)  # one process must not ask for a pool
+    monkeypatch.setattr(preparing, "ProcessPoolExecutor", None)  # one process must not ask for a pool
     alone = prepare_folder(raw, tmp_path / "one", num_processes=1)
     assert alone == both
     for name in ("joints.npy", "index.parquet", "rejected.parquet", "manifest.json"):

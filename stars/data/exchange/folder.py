@@ -1,0 +1,256 @@
+"""Recordings of one's own: a folder of `.npy` or `.csv` files and a table of labels.
+
+The table, `labels.csv` by default, has a header and a line a recording: `file` (relative to the folder) and `label`,
+and optionally `subject`, `camera`, `setup`, `replication`, numbers from 1; a column that is not there is unknown.
+Labels are numbers from 1, which become the actions, or words, which are numbered from 1 in alphabetical order; the
+manifest records which is which.
+
+A `.npy` file holds (frames, joints, coordinates) or (frames, bodies, joints, coordinates); a `.csv` file holds a line a
+frame, body after body, joint after joint, with or without a header. Coordinates are x y z, in metres where a model of
+NTU RGB+D shall understand them, or x y; a confidence may follow. A body that is absent from a frame is zeros.
+"""
+
+import array
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+
+from stars.data.exchange.bodies import Arrangement, warn_of_flatness
+from stars.data.exchange.labels import MAX_FRAMES, MAX_NUMBER, checked_name
+from stars.data.ntu import NtuName
+from stars.data.packed import NUM_BODIES, UNKNOWN, Manifest
+from stars.data.packing import Packer
+
+LABELS = "labels.csv"
+_COLUMNS = ("setup", "camera", "subject", "replication")
+_MOST_BYTES = {".npy": 64 * 2**20, ".csv": 32 * 2**20}
+_MOST_LINES = 250_000  # of a table
+_LONGEST_HEADER = 10_000
+
+Dimensions = Literal[2, 3]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the table: its number, the sample's name, the file, and what is said about it."""
+
+    number: int
+    name: str
+    path: Path
+    label: str
+    numbers: dict[str, int]
+
+
+def import_folder(
+    path: Path,
+    out: Path,
+    *,
+    arrangement: Arrangement,
+    labels: Path | None = None,
+    num_dimensions: Dimensions = 3,
+    name: str | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Pack a folder of recordings. Files that cannot be used are recorded with a reason, and the rest is packed.
+
+    Args:
+        path: the folder.
+        out: the packed store; must not exist, or hold the same content already.
+        arrangement: which joint is which, and what becomes of them.
+        labels: the table; by default `labels.csv` in the folder.
+        num_dimensions: coordinates of a joint; one more number is its confidence.
+        name: of the data set; by default that of the folder.
+        progress: told how many recordings are done, of how many.
+
+    Raises:
+        ValueError: a defective table (names the line), or not one usable recording.
+        FileNotFoundError: no table.
+        FileExistsError: `out` holds something else.
+    """
+    table = path / LABELS if labels is None else labels
+    lines = sorted(_lines(table, path), key=lambda line: line.name)
+    actions, said = _actions(lines, table)
+    source = "; ".join(filter(None, (f"{len(lines)} files of a folder", said, arrangement.words())))
+    with Packer(
+        out,
+        name=path.resolve().name if name is None else name,
+        source=source,
+        num_joints=arrangement.num_joints,
+        joint_layout=arrangement.recorded_layout,
+    ) as packer:
+        for done, line in enumerate(lines, 1):
+            try:
+                joints = _read(line.path, len(arrangement.layout.joints), num_dimensions)
+                confidence = joints[..., num_dimensions] if joints.shape[-1] > num_dimensions else None
+                sequence = arrangement.apply(joints[..., :num_dimensions], confidence)
+                packer.append(line.name, NtuName(action=actions[line.label], **line.numbers), sequence)
+            except _AtLine as problem:
+                packer.reject(line.path.relative_to(path).as_posix(), problem.line, problem.reason)
+            except (ValueError, OSError) as problem:
+                packer.reject(line.path.relative_to(path).as_posix(), None, str(problem))
+            if progress:
+                progress(done, len(lines))
+        if not packer.rows:
+            first = packer.rejected[0]
+            raise ValueError(f"none of {len(lines)} files is usable; the first, {first['file']}: {first['reason']}")
+        warn_of_flatness(len(packer.rows) if num_dimensions == 2 else 0)
+        return packer.finish()
+
+
+class _AtLine(ValueError):  # noqa: N818 — it reads as what it says
+    """A defect at a line of a file."""
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        super().__init__(f"{file}, line {line}: {reason}")
+        self.line, self.reason = line, reason
+
+
+def _lines(table: Path, folder: Path) -> Iterator[_Line]:
+    """The lines of the table, checked one by one."""
+    rows = _csv(table)
+    _, header = next(rows, (1, []))
+    columns = [column.strip() for column in header]
+    allowed = {"file", "label", *_COLUMNS}
+    if len(set(columns)) < len(columns) or not {"file", "label"} <= set(columns) <= allowed:
+        raise _AtLine(
+            str(table), 1, f"the columns are {columns}; allowed: file, label, and of {', '.join(_COLUMNS)} some"
+        )
+    names: dict[str, int] = {}
+    for number, fields in rows:
+        if len(fields) != len(columns):
+            raise _AtLine(str(table), number, f"{len(fields)} fields; allowed: {len(columns)}")
+        entry = dict(zip(columns, map(str.strip, fields), strict=True))
+        try:
+            file = _inside(folder, entry["file"])
+            name = checked_name(PurePosixPath(entry["file"]).with_suffix("").as_posix())
+            numbers = {column: _number(entry, column) if column in entry else UNKNOWN for column in _COLUMNS}
+        except ValueError as problem:
+            raise _AtLine(str(table), number, str(problem)) from problem
+        if name in names:
+            raise _AtLine(str(table), number, f"{name!r} is in line {names[name]} already; allowed: one file of a name")
+        if not entry["label"]:
+            raise _AtLine(str(table), number, "the label is empty; allowed: a number from 1, or a word")
+        names[name] = number
+        if len(names) > _MOST_LINES:
+            raise _AtLine(str(table), number, f"a recording too many; allowed: {_MOST_LINES}")
+        yield _Line(number, name, file, entry["label"], numbers)
+
+
+def _inside(folder: Path, file: str) -> Path:
+    """A file of the table. Raises ValueError for one outside the folder, also by way of a link, or of another type."""
+    path = folder / file
+    if not file or not path.resolve().is_relative_to(folder.resolve()) or PurePosixPath(file).is_absolute():
+        raise ValueError(f"the file is {file!r}; allowed: one within the folder")
+    if path.suffix not in _MOST_BYTES:
+        raise ValueError(f"the file is {file!r}; allowed: {' or '.join(_MOST_BYTES)}")
+    return path
+
+
+def _number(entry: dict[str, str], column: str) -> int:
+    text = entry[column]
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_NUMBER):
+        raise ValueError(f"the {column} is {text[:40]!r}; allowed: a whole number from 1 to {MAX_NUMBER}")
+    return int(text)
+
+
+def _actions(lines: Sequence[_Line], table: Path) -> tuple[dict[str, int], str]:
+    """The action of every label, and in words which is which if labels are words."""
+    if not lines:
+        raise ValueError(f"{table} has no line after its header; allowed: one a recording")
+    numbers = {line.label: line for line in lines if line.label.isascii() and line.label.isdigit()}
+    words = sorted({line.label for line in lines} - set(numbers))
+    if not numbers:
+        actions = {word: number for number, word in enumerate(words, 1)}
+        return actions, f"actions: {', '.join(f'{number} {word}' for word, number in actions.items())}"
+    for label, line in numbers.items():
+        if words or len(label) > 9 or not 1 <= int(label) <= MAX_NUMBER:
+            also = f" where others are words, such as {words[0][:40]!r}" if words else ""
+            raise _AtLine(
+                str(table),
+                line.number,
+                f"the label is {label[:40]!r}{also}; allowed: whole numbers from 1 to {MAX_NUMBER}, or words only",
+            )
+    return {label: int(label) for label in numbers}, ""
+
+
+def _read(path: Path, num_joints: int, num_dimensions: int) -> np.ndarray:
+    """The numbers of a recording, (frame, body, joint, coordinates and perhaps confidence), in 32 bits.
+
+    Raises:
+        ValueError: another shape, another type, or a file that is too large, cut or no text.
+        OSError: it cannot be opened.
+    """
+    widths = (num_dimensions, num_dimensions + 1)
+    if path.suffix == ".csv":
+        return _read_csv(path, num_joints, widths)
+    numbers = _mapped(path)
+    joints = numbers[:, None] if numbers.ndim == 3 else numbers
+    if joints.ndim != 4 or joints.shape[3] not in widths or joints.shape[2] != num_joints:
+        allowed = (
+            f"(frames, {num_joints}, {num_dimensions}), with bodies as second axis, with {widths[1]} for a confidence"
+        )
+        raise ValueError(f"the array is {numbers.shape}; allowed: {allowed}")
+    if not 1 <= len(joints) <= MAX_FRAMES or not 1 <= joints.shape[1] <= NUM_BODIES:
+        raise ValueError(f"the array is {numbers.shape}; allowed: 1 to {MAX_FRAMES} frames, 1 or {NUM_BODIES} bodies")
+    with np.errstate(over="ignore"):
+        return np.asarray(joints, np.float32)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The array in a `.npy` file, not yet read. Raises ValueError for a large file, or no array of numbers."""
+    if (size := path.stat().st_size) > _MOST_BYTES[".npy"]:
+        raise ValueError(f"the file has {size} bytes; allowed: {_MOST_BYTES['.npy']}")
+    try:
+        # Mapped, so that a header which promises more than the file holds is refused before anything is allocated.
+        mapped = np.lib.format.open_memmap(path, mode="r", max_header_size=_LONGEST_HEADER)
+    except (EOFError, OverflowError) as problem:
+        raise ValueError(f"no array of NumPy that can be read: {problem}") from problem
+    if mapped.dtype.kind not in "fiu":
+        raise ValueError("no array of numbers; allowed: floating or whole numbers")
+    return mapped
+
+
+def _read_csv(path: Path, num_joints: int, widths: tuple[int, int]) -> np.ndarray:
+    shapes = {
+        body * num_joints * width: (body, num_joints, width) for body in range(1, NUM_BODIES + 1) for width in widths
+    }
+    numbers = array.array("f")
+    columns = 0
+    for line, fields in _csv(path):
+        try:
+            row = [float(field) for field in fields]
+        except ValueError as problem:
+            if line == 1:
+                continue
+            raise _AtLine(path.name, line, f"{problem}; allowed: numbers") from problem
+        columns = columns or len(row)
+        if len(row) != columns or columns not in shapes:
+            allowed = columns if columns in shapes else " or ".join(map(str, sorted(shapes)))
+            raise _AtLine(path.name, line, f"{len(row)} numbers; allowed: {allowed}")
+        numbers.extend(row)
+        if len(numbers) > MAX_FRAMES * columns:
+            raise _AtLine(path.name, line, f"a frame too many; allowed: {MAX_FRAMES}")
+    if not columns:
+        raise ValueError("there is no frame; allowed: one or more")
+    return np.frombuffer(numbers, np.float32).reshape(-1, *shapes[columns])
+
+
+def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of every line that is not empty. Raises ValueError for what is no text of that kind."""
+    if (size := path.stat().st_size) > _MOST_BYTES[".csv"]:
+        raise ValueError(f"{path} has {size} bytes; allowed: {_MOST_BYTES['.csv']}")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        try:
+            for fields in reader:
+                if any(fields):
+                    yield reader.line_num, fields
+        except UnicodeDecodeError as problem:
+            raise ValueError(f"{path}: no UTF-8 text ({problem.reason}) after line {reader.line_num}") from problem
+        except csv.Error as problem:
+            raise ValueError(f"{path}, line {reader.line_num}: {problem}") from problem
