@@ -1,14 +1,10 @@
-"""Heavier: a driver killed midway, and two workers. `make test-cluster`."""
+"""Heavier: two workers give the numbers of one. `make test-cluster`."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from stars.results import read
@@ -46,28 +42,3 @@ def test_two_workers_give_the_numbers_of_one(tiny: Tiny, tmp_path: Path) -> None
     for stage in (encoder.start, encoder):
         assert apart(output(one, stage), output(two, stage)) < 1e-5
     assert values(tmp_path / "two").items() <= values(tmp_path / "one").items()
-
-
-def test_a_killed_driver_is_completed_by_the_same_command(tiny: Tiny, tmp_path: Path) -> None:
-    run(tiny, tmp_path / "calm", "--trainer", "tune")
-    driver = subprocess.Popen(
-        command(tiny, tmp_path / "killed", "--trainer", "tune"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 200
-        while len(list((tmp_path / "killed").glob("results/*.parquet"))) < 2:
-            assert driver.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline, "nothing was finished in time"
-            time.sleep(0.05)
-        children = psutil.Process(driver.pid).children(recursive=True)
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
-    finally:
-        driver.kill()
-    psutil.wait_procs(children, timeout=60)
-    finished = {p: p.read_bytes() for p in (tmp_path / "killed").glob("*/*/outcome.json")}
-    number = len(list((tmp_path / "calm").glob("results/*.parquet")))
-    assert 0 < len(list((tmp_path / "killed").glob("results/*.parquet"))) < number, "killed midway"
-    run(tiny, tmp_path / "killed", "--trainer", "tune")
-    assert values(tmp_path / "killed") == values(tmp_path / "calm"), "bit for bit"
-    assert all(path.read_bytes() == content for path, content in finished.items()), "finished points are not run again"
