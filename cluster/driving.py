@@ -8,14 +8,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from cluster.budget import Meter, added
 from cluster.interrupt import Interruption
 from cluster.options import Options
 from cluster.order import How, MakeSource, Order, Source
+from cluster.patience import Patience
 from cluster.progress import Display
 from cluster.queue import Ended, Queue
-from cluster.resources import Amount, Needs, needs, require
+from cluster.resources import Amount, Capacity, Needs, needs, require
 from cluster.session import capacity  # before Ray: it sets what Ray reads on import
 from cluster.tracking.tracker import open_trackers
 
@@ -49,6 +51,8 @@ class Driving:
     done: int = 0
     looked: float = 0.0
     exhausted: bool = False
+    placed: set[str] = field(default_factory=set)
+    without_room: bool = False
 
     def __post_init__(self) -> None:
         """Nothing runs yet."""
@@ -56,13 +60,14 @@ class Driving:
         self.queue = Queue(self._lane, self._progress)
         self.meter = Meter(order.options.price)
         self.observer = Observer(order.store)
+        self.patience = Patience()
         self.interruption = Interruption(self._tell_units)
-        self.capacity = Amount(cpus=0, gpus=0)
+        self.capacity = Capacity(nodes=())
         self.display = Display(self.console, _LOG)
         self.trackers = open_trackers(order.options.track, order.store, order.sweep, order.context)
         self.record: Mapping[str, Any] = {}
         self.needs = Needs(worker=Amount(cpus=1, gpus=0), num_workers=1)
-        self.source: Source = self.make_source(lambda: self.capacity.holds(self.needs.trainer))
+        self.source: Source = self.make_source(self._slots)
 
     def first_targets(self) -> list[Stage]:
         """What is to run at first; nothing when all is done, so that Ray need not be started."""
@@ -86,6 +91,7 @@ class Driving:
             capacity=lambda: self.capacity,
             may_start=self.may_start,
             ended=self.unit_ended,
+            look=self.look,
         )
         with self.display.live():
             try:
@@ -102,7 +108,7 @@ class Driving:
             return "interrupted"
         if self.exhausted and len(self.queue):
             return "budget"
-        return "unfinished" if self.failed else "finished"
+        return "unfinished" if self.failed or self.without_room else "finished"
 
     def close(self) -> None:
         """Put away the source and the trackers, however it ended."""
@@ -133,11 +139,13 @@ class Driving:
 
     def may_start(self) -> bool:
         """Whether anything new may be started."""
-        return self.interruption.by is None and not self.exhausted
+        return self.interruption.by is None and not self.exhausted and not self.without_room
 
     def unit_started(self, name: str) -> None:
         """A unit's trial holds its processors and GPUs from now on."""
         unit = self.queue.running[name]
+        if self._lane(unit) == "tune":
+            self.placed.add(name)
         self.since[name] = datetime.now(UTC).isoformat(timespec="seconds")
         self.meter.started(name, self.needs.trainer if self._lane(unit) == "ray" else self.needs.worker)
         for tracker in self.trackers:
@@ -145,6 +153,7 @@ class Driving:
 
     def unit_progress(self, name: str, report: Mapping[str, Any]) -> None:
         """A unit reports where it is."""
+        self.placed.add(name)
         self.display.running(name, f"{report['stage']} step {report['step']}, loss {report['loss']:.4f}")
         metrics = {key: float(report[key]) for key in ("loss", "learning_rate")}
         for tracker in self.trackers:
@@ -153,8 +162,13 @@ class Driving:
     def unit_ended(self, name: str, report: Mapping[str, Any]) -> None:
         """A unit's trial has ended; an empty report is a process that died."""
         self.meter.ended(name)
+        self.placed.discard(name)
         self.since.pop(name, None)
         status = str(report.get("status", "lost"))
+        if status == "unplaced":
+            self._queue_again(name, str(report.get("problem", "")))
+            return
+        self.patience.renew()
         if status == "held":
             self.queue.hold(name, str(report["work"]))
             return
@@ -162,7 +176,8 @@ class Driving:
             self._release(self.queue.running[name])
             gone = self.queue.lost(name)
             if not gone:
-                self.display.say(f"[yellow]{name[:12]}: its process died; it is run again[/yellow]")
+                why = str(report.get("problem", "its process died")).partition("\n")[0]
+                self.display.say(f"[yellow]{name[:12]}: {escape(why)}; it is run again[/yellow]")
         else:
             gone = self.queue.ended(name, status)
         if report.get("problem"):
@@ -172,6 +187,27 @@ class Driving:
         for end in gone:
             self.add(self._note(end, seconds, problem))
 
+    def _queue_again(self, name: str, why: str) -> None:
+        """A unit found no place in time. It may wait behind others that run: that is no life in vain."""
+        self._release(self.queue.running[name])
+        self.queue.hold(name, "")
+        self.queue.free(name)
+        if why:
+            self.display.say(f"[yellow]{name[:12]}: {escape(why)}; it is run again[/yellow]")
+        self._look_for_room()
+
+    def _look_for_room(self) -> None:
+        """Whether the run goes on; not once nothing of it has had a place for long."""
+        queue = self.queue
+        if self.placed or not (queue.running or queue.ready("ray") or queue.ready("tune")):
+            self.patience.renew()
+        elif self.patience.over() and self.may_start():
+            self.without_room = True
+            self.display.say(
+                f"[red]the cluster has had no room for any unit for {self.patience.seconds:g} s: nothing more is "
+                "started; the same command goes on[/red]"
+            )
+
     def look(self) -> None:
         """What has to be seen to every few seconds: capacity, money, other drivers, the record."""
         if time.monotonic() - self.looked < _LOOK_SECONDS:
@@ -180,6 +216,7 @@ class Driving:
         self.capacity = capacity()
         for name, work in list(self.queue.held.items()):
             self._look_at(name, work)
+        self._look_for_room()
         budget = self.order.budget
         if budget and not self.exhausted and budget.reached(added(self.before, self.meter.spent())):
             self.exhausted = True
@@ -237,6 +274,10 @@ class Driving:
     def _lane(self, unit: Unit) -> str:
         return "ray" if self._alone(unit.stage) else "tune"
 
+    def _slots(self) -> int:
+        """How many trainers the cluster holds."""
+        return self.capacity.holds(self.needs.worker) // self.needs.num_workers
+
     def _alone(self, stage: Stage) -> bool:
         """Whether a stage runs as a `TorchTrainer`: every training, none, or (auto) stage 1 and whatever is large."""
         return trained_by_ray(stage, self.order.options, self.capacity)
@@ -290,7 +331,7 @@ class Driving:
         )
 
 
-def trained_by_ray(stage: Stage, options: Options, available: Amount) -> bool:
+def trained_by_ray(stage: Stage, options: Options, available: Amount | Capacity) -> bool:
     """Whether a stage runs as a `TorchTrainer`: every training, none, or (auto) stage 1 and whatever is large."""
     large = options.workers > 1 or (available.gpus > 0 and options.gpus_per_trial != 0)
     if options.trainer == "auto":

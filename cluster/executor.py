@@ -7,6 +7,7 @@ import cluster.session  # noqa: F401 - first: it sets what Ray reads when it is 
 
 import json
 import math
+import os
 import shutil
 import traceback
 from collections.abc import Callable, Mapping
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 from ray import train, tune
 from ray.exceptions import RayActorError, RaySystemError, WorkerCrashedError
@@ -42,6 +42,10 @@ _REPORT_SECONDS = 1.0
 
 class Lost(Exception):  # noqa: N818 - no defect of ours
     """A worker's process died, or never started; the unit may be run again."""
+
+
+class Unplaced(Exception):  # noqa: N818 - no defect of ours
+    """The workers have found no place in time; the unit may be run again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +116,7 @@ class Reporter:
 def trial(config: dict[str, Any], job: Job) -> None:
     """The Tune trainable: realise one unit, and report how it ended.
 
-    A defect is reported, not raised: raising would only run it again. A dead worker is raised, so that the trial counts
-    as lost, like one whose own process died.
+    Nothing is raised: the driver shall hear what it was. A trial that ends without a word is one whose process died.
     """
     job.use_threads()
     try:
@@ -123,8 +126,10 @@ def trial(config: dict[str, Any], job: Job) -> None:
         else:
             status = realise(stage, workplace, _in_actor(job), retry=job.retry).status
         report = {"status": status}
-    except Lost:
-        raise
+    except Lost as problem:
+        report = {"status": "lost", "problem": f"its workers died: {problem}"}
+    except Unplaced as problem:
+        report = {"status": "unplaced", "problem": str(problem)}
     except Held as held:
         report = {"status": "held", "work": lease_name(held.stage)}
     except Interrupted:
@@ -135,20 +140,44 @@ def trial(config: dict[str, Any], job: Job) -> None:
     tune.report(report)
 
 
+def device(worker: Amount, found: Callable[[], torch.device]) -> torch.device:
+    """Where a worker computes: on its GPU, if it reserved one or a share of one, else on the CPU.
+
+    Args:
+        worker: what it reserved.
+        found: its GPU, among those that this process sees.
+
+    Raises:
+        RuntimeError: it reserved one, and torch sees none: it would keep a GPU from others and compute on the CPU.
+    """
+    if not worker.gpus:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RuntimeError(
+            f"the worker reserved a GPU, and torch sees none (torch {torch.__version__}, "
+            f"CUDA_VISIBLE_DEVICES {os.environ.get('CUDA_VISIBLE_DEVICES')!r}); "
+            "allowed: nodes with GPUs that torch can use, or --gpus-per-trial 0"
+        )
+    return found()
+
+
 def _in_actor(job: Job) -> Callable[[Workplace, Attempt], Runtime]:
-    device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+    place = device(job.worker, lambda: torch.device("cuda"))
 
     def make(workplace: Workplace, attempt: Attempt) -> Runtime:
         reporter = Reporter(tune.report, attempt.stage, _REPORT_SECONDS)
         return PlainRuntime(
-            store=workplace.store, attempt=attempt, device=device, on_report=reporter, stop=job.asked_to_stop
+            store=workplace.store, attempt=attempt, device=place, on_report=reporter, stop=job.asked_to_stop
         )
 
     return make
 
 
 def _train(stage: Stage, workplace: Workplace, job: Job) -> str:
-    """Run one stage as a `TorchTrainer`; its inputs exist. Returns how it ended. Raises Lost, Held, Interrupted."""
+    """Run one stage as a `TorchTrainer`; its inputs exist. Returns how it ended.
+
+    Raises Lost, Unplaced, Held, Interrupted.
+    """
     store = workplace.store
     with claimed(stage, workplace):
         last = store.outcome(stage)
@@ -160,6 +189,8 @@ def _train(stage: Stage, workplace: Workplace, job: Job) -> str:
         except (train.TrainingFailedError, RayActorError) as problem:
             # A worker that ran out of memory has committed that; a process that died is run again.
             if store.outcome(stage) in (None, last):
+                if unplaced(problem):
+                    raise Unplaced(_no_room(job)) from problem
                 if death(problem):
                     raise Lost(str(problem)) from problem
                 raise
@@ -182,10 +213,24 @@ def _trainer(attempt: Attempt, job: Job) -> TorchTrainer:
         run_config=train.RunConfig(
             name=f"{kind(stage)}-{fingerprint(stage)[:12]}-{attempt.name[:8]}",
             storage_path=str(Path(job.store) / "ray" / "train"),
-            failure_config=train.FailureConfig(max_failures=2, controller_failure_limit=2),
+            # Workers that find no place make room for other units; how often they try again is the driver's to say.
+            failure_config=train.FailureConfig(max_failures=2, controller_failure_limit=0),
             callbacks=[TuneReportCallback()],
         ),
     )
+
+
+def unplaced(problem: Exception) -> bool:
+    """Whether the workers of a `TorchTrainer` found no place in time, so that none of them ever ran."""
+    return isinstance(problem, train.ControllerError) and isinstance(
+        problem.controller_failure, WorkerGroupStartupTimeoutError
+    )
+
+
+def _no_room(job: Job) -> str:
+    each = f"{job.worker.cpus:g} processors and {job.worker.gpus:g} GPUs"
+    seconds = os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"]
+    return f"no room for {job.num_workers} workers of {each} within {seconds} s"
 
 
 def death(problem: Exception) -> bool:
@@ -230,7 +275,7 @@ def _train_worker(config: dict[str, Any]) -> str:
     common: dict[str, Any] = {
         "store": workplace.store,
         "attempt": attempt,
-        "device": train.torch.get_device(),
+        "device": device(job.worker, train.torch.get_device),
         "on_report": reporter,
         "stop": job.asked_to_stop,
     }

@@ -90,6 +90,10 @@ class Queue:
         """Units of a lane that do not run yet, ready or not, held ones aside."""
         return self._waiting[lane]
 
+    def ready(self, lane: str) -> int:
+        """Units of a lane that could run now."""
+        return len(self._ready[lane])
+
     def running_in(self, lane: str) -> int:
         """Units of a lane that run."""
         return sum(self._entries[name].lane == lane for name in self.running)

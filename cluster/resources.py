@@ -1,7 +1,13 @@
 """What a trial takes, what the cluster has or may grow to, and how many trials that makes."""
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+MAX_CPUS = "STARS_MAX_CPUS"
+MAX_GPUS = "STARS_MAX_GPUS"
+"""Environment variables: how many processors and GPUs the nodes of an autoscaled cluster may have in all. The
+autoscalers that come with Ray (of `ray up`, of KubeRay) keep that to themselves; 0 or no variable: it does not grow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,15 +21,74 @@ class Amount:
         """So many of it."""
         return Amount(cpus=self.cpus * number, gpus=self.gpus * number)
 
-    def without(self, other: "Amount") -> "Amount":
-        """What is left of it."""
-        return Amount(cpus=self.cpus - other.cpus, gpus=self.gpus - other.gpus)
-
     def holds(self, need: "Amount") -> int:
-        """How many times `need` fits into it."""
-        parts = [(self.cpus, need.cpus), (self.gpus, need.gpus)]
-        # A hair more than whole: thirds of a GPU add up to a little less than one.
-        return max(0, min(math.floor(have / want + 1e-6) for have, want in parts if want > 0))
+        """How many times `need`, which takes processors, fits into it; a share of a GPU lies on one GPU."""
+        fits = _whole(self.cpus / need.cpus)
+        if need.gpus >= 1:
+            fits = min(fits, _whole(self.gpus / need.gpus))
+        elif need.gpus > 0:
+            fits = min(fits, _whole(self.gpus) * _whole(1 / need.gpus))
+        return max(0, fits)
+
+
+def _whole(number: float) -> int:
+    """Round down, with a hair more: thirds of a GPU add up to a little less than one."""
+    return math.floor(number + 1e-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """What a cluster has and may yet get.
+
+    Attributes:
+        nodes: processors and GPUs of every node that is there.
+        growth: what an autoscaler may add to them; on nodes of which size, nobody says.
+    """
+
+    nodes: tuple[Amount, ...]
+    growth: Amount = Amount(cpus=0, gpus=0)
+
+    @property
+    def cpus(self) -> float:
+        """Processors in all."""
+        return sum(node.cpus for node in self.nodes) + self.growth.cpus
+
+    @property
+    def gpus(self) -> float:
+        """GPUs in all."""
+        return sum(node.gpus for node in self.nodes) + self.growth.gpus
+
+    def holds(self, worker: Amount) -> int:
+        """How many workers fit: each onto one node."""
+        return sum(part.holds(worker) for part in (*self.nodes, self.growth))
+
+
+def growing(nodes: Iterable[Amount], largest: Amount) -> Capacity:
+    """The capacity of these nodes, where the cluster may grow until it is as large as `largest`."""
+    now = Capacity(nodes=tuple(nodes))
+    growth = Amount(cpus=max(0.0, largest.cpus - now.cpus), gpus=max(0.0, largest.gpus - now.gpus))
+    return Capacity(nodes=now.nodes, growth=growth)
+
+
+def declared(environment: Mapping[str, str]) -> Amount:
+    """The size that `STARS_MAX_CPUS` and `STARS_MAX_GPUS` say the cluster may grow to; 0 where they say nothing.
+
+    Raises:
+        DoesNotFit: something else than a number.
+    """
+    return Amount(cpus=_declared(environment, MAX_CPUS), gpus=_declared(environment, MAX_GPUS))
+
+
+def _declared(environment: Mapping[str, str], name: str) -> float:
+    text = environment.get(name, "0")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    # Not a number is no more than 0 either.
+    if not 0 <= number < math.inf:
+        raise DoesNotFit(f"${name} is {text!r}; allowed: how many the cluster may grow to, 0 or more")
+    return number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +131,24 @@ def needs(*, num_workers: int, cpus_per_trial: float | None, gpus_per_trial: flo
 
 
 class DoesNotFit(ValueError):  # noqa: N818 - says what it is
-    """Trials that could never start on this cluster."""
+    """Trials that could never start on this cluster, or a size of it that is none."""
 
 
-def require(capacity: Amount, needed: Needs) -> None:
+def require(capacity: Capacity, needed: Needs) -> None:
     """Refuse trials that could never start. Raises DoesNotFit."""
-    for option, have, want in (
-        ("--cpus-per-trial", capacity.cpus, needed.trainer.cpus),
-        ("--gpus-per-trial", capacity.gpus, needed.trainer.gpus),
+    worker = needed.worker
+    for option, variable, have, want in (
+        ("--cpus-per-trial", MAX_CPUS, capacity.cpus, needed.trainer.cpus),
+        ("--gpus-per-trial", MAX_GPUS, capacity.gpus, needed.trainer.gpus),
     ):
         if want > have:
+            shared = f" for {needed.num_workers} workers" if needed.num_workers > 1 else ""
             raise DoesNotFit(
-                f"{option} is {want:g}; allowed: at most {have:g}, all that the cluster has or can grow to"
+                f"{option} is {want:g}{shared}; allowed: at most {have:g}, all that the cluster has or can grow to "
+                f"(${variable}, where it has an autoscaler)"
             )
+    if capacity.holds(worker) < needed.num_workers:
+        raise DoesNotFit(
+            f"each of {needed.num_workers} workers takes {worker.cpus:g} processors and {worker.gpus:g} GPUs of one "
+            f"node; allowed: what the nodes hold, which is {capacity.holds(worker)} such workers"
+        )

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 # Ray reads these when it is imported, here and in every worker.
 for _name, _value in {
@@ -32,7 +32,7 @@ if "RAY_ADDRESS" not in os.environ:
 import ray  # noqa: E402
 import ray._private.state  # noqa: E402
 
-from cluster.resources import Amount  # noqa: E402
+from cluster.resources import Amount, Capacity, declared, growing  # noqa: E402
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 
@@ -59,10 +59,17 @@ def session() -> Iterator[None]:
         ray.shutdown()
 
 
-def capacity() -> Amount:
-    """Processors and GPUs of the cluster: as it is now, or as large as its autoscaler may make it."""
-    now = ray.cluster_resources()
-    # None where nothing scales the cluster.
-    largest = ray._private.state.state.get_max_resources_from_cluster_config() or {}
-    cpus, gpus = (max(float(now.get(name, 0)), float(largest.get(name, 0))) for name in ("CPU", "GPU"))
-    return Amount(cpus=cpus, gpus=gpus)
+def capacity() -> Capacity:
+    """Processors and GPUs of the cluster: what its nodes have, and what its autoscaler may add.
+
+    How far it grows is what the platform has told Ray or, since Ray's own autoscalers (of `ray up` and of KubeRay) tell
+    nothing, what `STARS_MAX_CPUS` and `STARS_MAX_GPUS` say. Raises DoesNotFit where they say no number.
+    """
+    nodes = [_amount(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    told = _amount(ray._private.state.state.get_max_resources_from_cluster_config() or {})
+    said = declared(os.environ)
+    return growing(nodes, Amount(cpus=max(told.cpus, said.cpus), gpus=max(told.gpus, said.gpus)))
+
+
+def _amount(resources: Mapping[str, float]) -> Amount:
+    return Amount(cpus=float(resources.get("CPU", 0)), gpus=float(resources.get("GPU", 0)))
