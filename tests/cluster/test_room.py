@@ -8,11 +8,13 @@ import pytest
 
 from cluster.queue import Queue
 from cluster.resources import Amount, Capacity, Needs
-from cluster.schedule import Ready, Searcher
+from cluster.schedule import Ready  # before Ray: it sets what Ray reads on import
 from stars.execute import Unit
 from stars.recipes import small
 from stars.stage import Stage, fingerprint
 from tests.examples import DATA
+
+from ray.tune.search import Searcher  # isort: skip
 
 
 @dataclass
