@@ -1,9 +1,11 @@
 """Carry out what a command asks for: a grid or a search."""
 
+import shlex
 import sys
 from collections.abc import Callable
 
 from rich.console import Console
+from rich.markup import escape
 
 from cluster.binding import Run
 from cluster.order import Ending, Grid, Order
@@ -105,7 +107,8 @@ def order(run: Run, key: str) -> Order:
 def closing(ending: Ending | None, run: Run, console: Console, unfinished: bool) -> int:
     """Say how the run ended, where that is not plain. Returns the exit status."""
     if ending is not None and ending.how == "interrupted":
-        console.print(f"[yellow]interrupted; go on with: python {' '.join(sys.argv)}[/yellow]", highlight=False)
+        command = escape(shlex.join(sys.orig_argv[1:]))
+        console.print(f"[yellow]interrupted; go on with: python {command}[/yellow]", highlight=False)
         return ending.status or 1
     if ending is not None and ending.how == "budget" and run.budget is not None:
         console.print(

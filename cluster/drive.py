@@ -9,7 +9,6 @@ from rich.console import Console
 from cluster.budget import spent_before
 from cluster.driving import Driving
 from cluster.executor import stop_file
-from cluster.interrupt import Overdue
 from cluster.order import Ending, How, MakeSource, Order
 from cluster.pulse import Pulse
 from cluster.session import session
@@ -72,8 +71,10 @@ def _driven(driving: Driving, pulse: Pulse) -> Ending:
             if targets := driving.first_targets():
                 with session():
                     how = driving.to_the_end(targets)
-    except Overdue:
-        _LOG.warning("units did not leave in time, and are killed")
+    except BaseException:
+        if not driving.interruption.overdue:
+            raise
+        _LOG.warning("units did not leave in time, and are killed", exc_info=True)
         how = "interrupted"
     finally:
         driving.close()

@@ -48,6 +48,7 @@ class Driving:
     failed: list[dict[str, str]] = field(default_factory=list)
     since: dict[str, str] = field(default_factory=dict)
     targets: set[str] = field(default_factory=set)
+    taken: dict[str, str] = field(default_factory=dict)
     done: int = 0
     looked: float = 0.0
     exhausted: bool = False
@@ -164,6 +165,9 @@ class Driving:
         self.meter.ended(name)
         self.placed.discard(name)
         self.since.pop(name, None)
+        # What was taken over for it here, and that it found done already, it has not given back.
+        if work := self.taken.pop(name, ""):
+            release(self.order.store, work, Holder(driver=self.me.name, unit=name))
         status = str(report.get("status", "lost"))
         if status == "unplaced":
             self._queue_again(name, str(report.get("problem", "")))
@@ -237,12 +241,13 @@ class Driving:
             self.display.forget(name)
             return []
         self.done += 1
+        reason = ""
         if status != "finished":
             outcome = store.outcome(stage)
             reason = problem or (f"{end.because[:12]} failed" if end.because else outcome.reason if outcome else "")
             reason = reason or ("its process died again and again" if status == "lost" else "an input failed")
             self.failed.append({"kind": kind(stage), "fingerprint": name, "status": status, "reason": reason})
-        self.display.ended(name, kind(stage), status, seconds)
+        self.display.ended(name, kind(stage), status, seconds, reason)
         numbers = {
             " ".join(map(str, filter(None, (number.metric, number.k)))): number.value
             for number in (read_numbers(store, stage) if status == "finished" else [])
@@ -258,6 +263,7 @@ class Driving:
         by = holder(store, work)
         if by is not None:
             mine = Holder(driver=self.me.name, unit=name)
+            self.taken[name] = work
             if by.driver == self.me.name or acquire(store, work, mine, self.observer.alive) != mine:
                 self.display.running(name, f"waiting for driver {by.driver[:8]}")
                 return
@@ -268,8 +274,8 @@ class Driving:
         """Give back what a dead process held."""
         me = Holder(driver=self.me.name, unit=fingerprint(unit.stage))
         for stage in upstream(unit.stage):
-            if not self.order.store.finished(stage):
-                release(self.order.store, lease_name(stage), me)
+            # Finished ones too: it may have died between the commit and giving the lease back.
+            release(self.order.store, lease_name(stage), me)
 
     def _lane(self, unit: Unit) -> str:
         return "ray" if self._alone(unit.stage) else "tune"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 _LINE_SECONDS = 15.0
@@ -70,14 +71,14 @@ class Display:
         if not self._console.is_terminal and time.monotonic() - self._spoken >= _LINE_SECONDS:
             self.say(f"{self._done} of {self._total} done; running: {', '.join(self._details.values())}")
 
-    def ended(self, name: str, what: str, status: str, seconds: float) -> None:
-        """A unit has ended."""
+    def ended(self, name: str, what: str, status: str, seconds: float, reason: str = "") -> None:
+        """A unit has ended; `reason` says why not well."""
         self._details.pop(name, None)
         self._done += 1
         self._failed += status != "finished"
         self._log.info("%s %s %s after %.1f s", what, name[:12], status, seconds)
         self._bar.update(self._task, completed=self._done, detail="  ".join(self._details.values()))
         if status != "finished":
-            self.say(f"[red]{what} {name[:12]}: {status}[/red]")
+            self.say(f"[red]{what} {name[:12]}: {status}{escape(f' ({reason})' if reason else '')}[/red]")
         elif not self._console.is_terminal and time.monotonic() - self._spoken >= _LINE_SECONDS:
             self.say(f"{self._done} of {self._total} done")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from stars.drivers import BEAT_SECONDS, Driver
+from stars.outcome import StoreError
 from stars.store import Store
 
 _LOG = logging.getLogger("stars")
@@ -47,7 +48,7 @@ class Pulse:
         while not self._stop.wait(BEAT_SECONDS):
             try:
                 self._beat()
-            except OSError:
+            except (OSError, StoreError):
                 # A full or absent disk: the next beat may succeed, and silence is what the others should then see.
                 _LOG.exception("the driver's record could not be written")
 

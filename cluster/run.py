@@ -75,6 +75,8 @@ def _refuse(problem: Exception) -> NoReturn:
 def bind(sweep: Sweep, options: Options, shown: Console) -> Run:
     """Check the command line against the data, before anything runs. Raises ValueError or StoreError."""
     searching = options.search is not None or sweep.searched
+    if searching and not sweep.space().ranges:
+        raise ValueError(f"--search with {sweep.name}, which has only seeds; allowed: a sweep with axes or ranges")
     changes = options.changes(sweep)
     sweep = sweep.pinned(changes) if searching else sweep.widened(changes)
     options = _checked(options)
@@ -119,6 +121,9 @@ def _checked(options: Options) -> Options:
     )
     if options.workers > 1 and options.trainer == "tune":
         raise ValueError(f"--workers is {options.workers} with --trainer tune; allowed: 1, or another trainer")
+    if os.environ.get("RAY_ADDRESS", "").startswith("http"):
+        address = os.environ["RAY_ADDRESS"]
+        raise ValueError(f"$RAY_ADDRESS is {address}, which is for jobs; allowed here: host:port, or no value")
     if options.trials < 1:
         raise ValueError(f"--trials is {options.trials}; allowed: 1 or more")
     price = options.price

@@ -158,22 +158,23 @@ class Search:
         number, axes = suggestion.number, suggestion.axes
         try:
             whole = {seed: self._point(axes, seed) for seed in self._settings.seeds}
+            return self._enter(number, axes, rung, whole)
         except ValueError as problem:
             self.study.fail(number, f"refused: {problem}")
             return []
-        return self._enter(number, axes, rung, whole)
 
     def _enter(self, number: int, axes: Mapping[str, AxisValue], rung: int, whole: Mapping[int, Stage]) -> list[Stage]:
         targets = {seed: self._shorten(stage, self._settings.horizons[rung]) for seed, stage in whole.items()}
+        places: dict[str, tuple[int, int]] = {}
         for seed, target in targets.items():
             name = fingerprint(target)
-            if name in self._places:
-                other = self._places[name]
+            if other := (self._places | places).get(name):
                 raise ValueError(
                     f"{self._settings.sweep}: {dict(axes)} with seed {seed} is the same experiment as trial {other[0]} "
                     f"with seed {other[1]}; allowed: axes and seeds that each change it"
                 )
-            self._places[name] = (number, seed)
+            places[name] = (number, seed)
+        self._places |= places
         self._open[number] = _Open(axes=axes, rung=rung, targets=targets)
         return list(targets.values())
 

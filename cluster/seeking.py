@@ -96,7 +96,13 @@ class Seeking:
         return targets
 
     def _point(self, axes: Mapping[str, AxisValue], seed: int) -> Stage:
-        return self._run.sweep.point(self._run.validation, **axes, seed=seed)
+        probe = self._run.sweep.point(self._run.validation, **axes, seed=seed)
+        if planned_epochs(probe) != self._settings.horizons[-1]:
+            raise ValueError(
+                f"it trains for {planned_epochs(probe)} epochs; allowed in one search: {self._settings.horizons[-1]}, "
+                "those of its first point"
+            )
+        return probe
 
     def _measure(self, stage: Stage) -> float | None:
         return measured(self._store, stage, self._settings)

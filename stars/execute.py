@@ -197,12 +197,12 @@ def units(targets: Sequence[Stage], store: Store, alone: Callable[[Stage], bool]
     A stage is a unit of its own when it is a target, when several others read it, or when `alone` says so (because
     its executor is another one).
     """
-    todo = missing(targets, store)
+    todo, wanted = missing(targets, store), set(targets)
     readers: dict[Stage, int] = dict.fromkeys(todo, 0)
     for stage in todo:
         for needed in set(needs(stage).values()) & readers.keys():
             readers[needed] += 1
-    heads = {stage for stage in todo if stage in targets or readers[stage] > 1 or alone(stage)}
+    heads = {stage for stage in todo if stage in wanted or readers[stage] > 1 or alone(stage)}
 
     def ahead(stage: Stage) -> frozenset[Stage]:
         found: set[Stage] = set()

@@ -12,6 +12,7 @@ was; killed after it, the stage is finished.
 """
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -66,7 +67,8 @@ class Store:
         Raises:
             StoreError: the place cannot be written, or cannot create only if absent; with `read_only`, is not there.
         """
-        if "://" in str(location):
+        # A path has lost one of the two slashes by then.
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(location)):
             raise StoreError(f"store {location}: allowed is a folder on a disk that every node sees")
         self.location = Path(os.path.expanduser(location)).absolute()  # noqa: PTH111 - leaves an unknown user's ~ alone
         self._read_only = read_only
@@ -117,7 +119,10 @@ class Store:
         """Write `key`, in one operation, whatever is there: for views that are made anew, never for what counts."""
         if self._read_only:
             raise StoreError(f"store {self.location}: opened for reading only")
-        obstore.put(self._objects, key, content)
+        try:
+            obstore.put(self._objects, key, content)
+        except BaseError as problem:
+            raise StoreError(f"store {self.location}: {key} cannot be written ({problem})") from problem
 
     def remove(self, key: str) -> None:
         """Delete `key` if it is there."""

@@ -1,10 +1,12 @@
 """Leases and drivers: one holder at a time, the living keep theirs, the dead lose it, and nobody trusts a clock."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cluster import pulse
 from stars import drivers
 from stars.drivers import BEAT_SECONDS, SILENCE_SECONDS, Observer, Process, begin
 from stars.execute import Held, realise
@@ -131,6 +133,34 @@ def test_a_record_is_read_back_as_written(store: Store) -> None:
     store.replace(f"drivers/{driver.name}.json", b"{}")
     with pytest.raises(StoreError, match=driver.name):
         list(drivers.read_all(store))
+
+
+def test_a_disk_that_fails_for_a_while_does_not_end_the_pulse(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pulse, "BEAT_SECONDS", 0.01)
+    driver, fails = begin(command="", sweep="x", run="r"), [False]
+    replaced = store.replace
+
+    def replace_or_fail(key: str, content: bytes) -> None:
+        if fails[0]:
+            raise StoreError("disk full")
+        replaced(key, content)
+
+    def beats() -> int:
+        found = drivers.read(store, driver.name)
+        return found.beat if found else 0
+
+    monkeypatch.setattr(store, "replace", replace_or_fail)
+    beating = pulse.Pulse(driver, store)
+    with beating.beating(dict):
+        fails[0] = True
+        time.sleep(0.1)
+        before, fails[0] = beats(), False
+        deadline = time.monotonic() + 10
+        while beats() <= before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert beats() > before
 
 
 def test_a_stage_that_a_living_driver_has_is_left_to_it(tiny: Tiny, tmp_path: Path) -> None:

@@ -137,6 +137,12 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         Store(file / "store")
 
 
+@pytest.mark.parametrize("place", ["s3://bucket/store", Path("s3://bucket/store"), "gs:/bucket"])
+def test_a_place_that_is_no_folder_is_refused_also_as_a_path(place: Path | str) -> None:
+    with pytest.raises(StoreError, match="allowed is a folder"):
+        Store(place)
+
+
 def test_the_default_place_is_never_relative(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STARS_STORE", "here")
