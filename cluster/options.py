@@ -49,8 +49,8 @@ class Options:
     """GPUs that a trial reserves, over all its workers; with one worker also a fraction, so that several trials share
     a GPU. Default: one a worker where there are GPUs."""
     budget: Annotated[str | None, tyro.conf.arg(metavar="2h|20gpuh|50usd", help_behavior_hint="")] = None
-    """What this run may cost, failed attempts and earlier drivers included; when it is used up nothing more is
-    started."""
+    """What this run may cost, failed attempts and earlier drivers of the same plan included; when it is used up nothing
+    more is started."""
     price: Annotated[float | None, tyro.conf.arg(metavar="USD", help_behavior_hint="")] = None
     """US dollars per GPU-hour. Default: $STARS_USD_PER_GPU_HOUR, which a cluster file may set."""
     track: Annotated[
