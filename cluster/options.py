@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from stars.data.dataset import LabelRule
+from stars.data.protocols import Protocol
 from stars.space import described
 from stars.sweep import AxisValue, Sweep
 
@@ -18,10 +20,17 @@ class Options:
 
     data: str = "synthetic"
     """`synthetic` (embedded, made on first use) or a folder written by `python -m stars prepare`."""
-    protocol: Literal["XSub", "XView", "XSet"] = "XSub"
-    """How training and test are split: by subject, by camera, by setup."""
-    label_rule: Literal["action", "action-setup"] = "action"
-    """What a class is: the action, or the action in a setup."""
+    protocol: Protocol = "XSub"
+    """How training and test are split: by subject, by camera, by setup, by the subjects of --test-subjects, by the list
+    of --train-list."""
+    test_subjects: Annotated[str | None, tyro.conf.arg(metavar="N,N-N,…", help_behavior_hint="")] = None
+    """With --protocol subjects: whom to test on; everybody else is trained on."""
+    train_list: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """With --protocol list: names of the training samples, one a line; all others are tested on."""
+    actions: Annotated[str | None, tyro.conf.arg(metavar="N,N-N,…", help_behavior_hint="")] = None
+    """The only actions to train and test on, as 61-120 for the novel classes of NTU-120. Default: all."""
+    label_rule: LabelRule = "action"
+    """What a class is: the action, or the action in a setup or a replication."""
     nan: Literal["refuse", "zero"] = "refuse"
     """What becomes of missing (NaN) coordinates: refuse such data, or read them as zero."""
     recipe: Literal["auto", "paper", "published", "small"] = "auto"
@@ -98,6 +107,18 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Options:
         args=arguments,
         config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
     )
+
+
+def whole_numbers(option: str, text: str | None) -> tuple[int, ...]:
+    """Ascending numbers from text like `1,4-6`; none from None. Raises ValueError naming the option and what it has."""
+    found: set[int] = set()
+    for part in [] if text is None else text.split(","):
+        first, dash, last = part.partition("-")
+        ends = (first, last) if dash else (first, first)
+        if not all(end.isdecimal() and len(end) <= 6 for end in ends) or int(ends[0]) > int(ends[1]):
+            raise ValueError(f"{option} has {part!r}; allowed: numbers and ranges, as 1,4-6")
+        found.update(range(int(ends[0]), int(ends[1]) + 1))
+    return tuple(sorted(found))
 
 
 def _read(name: str, text: str, sweep: Sweep) -> AxisValue:

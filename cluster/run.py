@@ -17,10 +17,11 @@ from rich.console import Console
 from cluster.binding import Run
 from cluster.budget import parse as parse_budget
 from cluster.carry import carry_out
-from cluster.options import Options, parse
+from cluster.options import Options, parse, whole_numbers
 from cluster.plan import show_plan, show_search_plan
 from cluster.resources import DoesNotFit, needs
-from stars.data.dataset import describe, split, validation_subjects
+from stars.data import lists
+from stars.data.dataset import Data, describe, split, validation_subjects
 from stars.data.packed import Packed
 from stars.data.source import locate
 from stars.outcome import StoreError
@@ -83,8 +84,7 @@ def bind(sweep: Sweep, options: Options, shown: Console) -> Run:
     store = Store(options.store or default_location())
     dataset = _locate(options, store, shown)
     packed = Packed.open(dataset)
-    data = describe(packed, label_rule=options.label_rule, protocol=options.protocol)
-    data = replace(data, coordinates_missing=options.nan)
+    data = _described(options, packed)
     num_train = len(split(data, packed).train)
     name = options.recipe
     if name == "auto":
@@ -108,6 +108,29 @@ def bind(sweep: Sweep, options: Options, shown: Console) -> Run:
         dataset=dataset,
         options=options,
         budget=parse_budget(options.budget, options.price) if options.budget else None,
+    )
+
+
+def _described(options: Options, packed: Packed) -> Data:
+    """The data under the protocol of the command line; a list of training samples is kept beside the store's files.
+
+    Raises ValueError or OSError.
+    """
+    if (options.test_subjects is None) == (options.protocol == "subjects"):
+        given = f"--protocol is {options.protocol} with --test-subjects {options.test_subjects}"
+        raise ValueError(f"{given}; allowed: --protocol subjects --test-subjects N,N-N,…, or neither")
+    if (options.train_list is None) == (options.protocol == "list"):
+        given = f"--protocol is {options.protocol} with --train-list {options.train_list}"
+        raise ValueError(f"{given}; allowed: --protocol list --train-list FILE, or neither")
+    listed = "" if options.train_list is None else lists.keep(packed.path, lists.names_in(options.train_list))
+    return describe(
+        packed,
+        label_rule=options.label_rule,
+        protocol=options.protocol,
+        coordinates_missing=options.nan,
+        test_subjects=whole_numbers("--test-subjects", options.test_subjects),
+        train_list=listed,
+        actions=whole_numbers("--actions", options.actions),
     )
 
 

@@ -44,6 +44,8 @@ class Data(Value):
         test_subjects: with the protocol `subjects`: who is tested on, ascending.
         train_list: with the protocol `list`: SHA-256 of the list of training samples, which lies beside the store's
             files (`lists.keep`); all other samples are tested on.
+        actions: the only ones that are trained and tested on, ascending; none named is all. The novel classes of the
+            few-shot protocol are the actions 61 to 120 of NTU-120, those that it is pretrained on the first 60.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Data(Value):
     second_body: SecondBody = later("zero")
     test_subjects: tuple[int, ...] = later(())
     train_list: str = later("")
+    actions: tuple[int, ...] = later(())
 
     def check(self) -> None:
         """Refuse what cannot name a data set."""
@@ -65,10 +68,10 @@ class Data(Value):
             raise ValueError(f"Data.content is {self.content!r}; allowed: 64 hexadecimal digits")
         if self.joints < 1:
             raise ValueError(f"Data.joints is {self.joints}; allowed: 1 or more")
-        for field in ("validation_subjects", "test_subjects"):
-            subjects = getattr(self, field)
-            if list(subjects) != sorted(set(subjects)):
-                raise ValueError(f"Data.{field} is {subjects}; allowed: ascending numbers")
+        for field in ("validation_subjects", "test_subjects", "actions"):
+            numbers = getattr(self, field)
+            if list(numbers) != sorted(set(numbers)):
+                raise ValueError(f"Data.{field} is {numbers}; allowed: ascending numbers")
         if bool(self.test_subjects) != (self.protocol == "subjects"):
             raise ValueError(
                 f"Data.test_subjects is {self.test_subjects} with the protocol {self.protocol!r}; allowed: "
@@ -92,7 +95,8 @@ class Split:
     Attributes:
         data: the value it follows from.
         packed: the store.
-        labels: class of every sample of the store, from 0 without gaps, in the order of actions.
+        labels: class of every sample of the store, from 0 without gaps, in the order of actions; -1 of a sample whose
+            action the data leave out.
         num_classes: number of classes.
         class_names: per class, `A013` or `A013S002` or `A013R002`.
         train: rows of the store to train on, in published order.
@@ -123,6 +127,7 @@ def describe(
     *,
     test_subjects: Sequence[int] = (),
     train_list: str = "",
+    actions: Sequence[int] = (),
 ) -> Data:
     """The value for a packed store; its name is the store's own unless another is given."""
     manifest = packed.manifest
@@ -136,6 +141,7 @@ def describe(
         second_body=manifest.second_body,
         test_subjects=tuple(test_subjects),
         train_list=train_list,
+        actions=tuple(actions),
     )
 
 
@@ -154,7 +160,7 @@ def split(data: Data, packed: Packed) -> Split:
         if given != found:
             raise ValueError(f"Data.{field} is {given!r}; allowed: {found!r}, that of {packed.path}")
     _check_missing(data, packed)
-    labels, class_names = _classes(data.label_rule, packed)
+    labels, class_names = _classes(data, packed)
     train, measured = parts(data, packed)
     name: Literal["val", "test"] = "test"
     if data.validation_subjects:
@@ -166,12 +172,23 @@ def split(data: Data, packed: Packed) -> Split:
 
 
 def parts(data: Data, packed: Packed) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"]]:
-    """The training and the test rows under the protocol alone, in published order; they may be empty.
+    """The training and the test rows under protocol and choice of actions, in published order; they may be empty.
 
     Raises:
-        ValueError: the store does not know what the protocol asks for.
+        ValueError: the store does not know what the protocol asks for, or has none of an action that is asked for.
         Damaged: a list of training samples is not there, or altered.
     """
+    train, test = _under_protocol(data, packed)
+    if not data.actions:
+        return train, test
+    action = packed.column("action")
+    if absent := sorted(set(data.actions) - set(action.tolist())):
+        raise ValueError(f"Data.actions names {absent[0]}; allowed: actions that are there, {_ranges(action)}")
+    train, test = (rows[np.isin(action[rows], data.actions)] for rows in (train, test))
+    return train, test
+
+
+def _under_protocol(data: Data, packed: Packed) -> tuple[Int64[np.ndarray, " train"], Int64[np.ndarray, " test"]]:
     if data.protocol == "subjects":
         return protocols.without_subjects(data.test_subjects, packed.column("subject"))
     if data.protocol == "list":
@@ -252,23 +269,34 @@ def _check_missing(data: Data, packed: Packed) -> None:
         )
 
 
-def _classes(rule: LabelRule, packed: Packed) -> tuple[Int64[np.ndarray, " sample"], tuple[str, ...]]:
-    """Number the combinations of the rule's columns that occur, in ascending order."""
+def _classes(data: Data, packed: Packed) -> tuple[Int64[np.ndarray, " sample"], tuple[str, ...]]:
+    """Number the combinations of the rule's columns that occur, in ascending order; -1 where the action is left out."""
+    rule = data.label_rule
     columns: Sequence[str] = rule.split("-")
+    taken = np.isin(packed.column("action"), data.actions) if data.actions else np.ones(len(packed.names), bool)
     for column in columns:
         if num_unknown := int((packed.column(column) == UNKNOWN).sum()):
             raise ValueError(
                 f"Data.label_rule is {rule!r}, and the {column} of {num_unknown} samples is not known; allowed: "
                 "a rule of what is known"
             )
-    combinations, labels = np.unique(
-        np.stack([packed.column(column) for column in columns], axis=1), axis=0, return_inverse=True
+    combinations, numbers = np.unique(
+        np.stack([packed.column(column)[taken] for column in columns], axis=1), axis=0, return_inverse=True
     )
+    labels = np.full(len(taken), -1, np.int64)
+    labels[taken] = numbers
     names = (
         "".join(f"{_LETTERS[column]}{number:03d}" for column, number in zip(columns, combination, strict=True))
         for combination in combinations.tolist()
     )
-    return labels.astype(np.int64), tuple(names)
+    return labels, tuple(names)
+
+
+def _ranges(numbers: Int64[np.ndarray, " sample"]) -> str:
+    """The distinct numbers in words, as `1-60, 63`."""
+    present = np.unique(numbers)
+    runs = np.split(present, np.flatnonzero(np.diff(present) > 1) + 1)
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _is_hash(text: str) -> bool:

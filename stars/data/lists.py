@@ -54,6 +54,22 @@ def keep(folder: Path, names: Iterable[str]) -> str:
     return digest
 
 
+def names_in(path: Path) -> list[str]:
+    """The names in somebody's file, one a line; empty lines and blanks around a name count for nothing.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not text in UTF-8, or names nothing.
+    """
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"{path}: not text in UTF-8 ({problem.reason} at byte {problem.start})") from problem
+    if not names:
+        raise ValueError(f"{path}: names no sample; allowed: one name a line")
+    return names
+
+
 def read(folder: Path, digest: str) -> list[str]:
     """The names of a list, ascending.
 

@@ -196,7 +196,7 @@ def test_a_fifth_of_the_training_subjects_is_held_out_and_one_alone_cannot_be(tm
 
 def test_fields_at_their_default_are_not_in_the_value(tmp_path: Path) -> None:
     document = encode(describe(store(tmp_path, names_of(subject=[1, 3]))))
-    assert not document.keys() & {"second_body", "test_subjects", "train_list"}
+    assert not document.keys() & {"second_body", "test_subjects", "train_list", "actions"}
 
 
 def test_some_subjects_are_left_out_of_the_training(tmp_path: Path) -> None:
@@ -215,6 +215,24 @@ def test_some_subjects_are_left_out_of_the_training(tmp_path: Path) -> None:
         split(describe(packed, protocol="subjects", test_subjects=[1, 2, 3, 7]), packed)
     with pytest.raises(ValueError, match=r"test_subjects is \(7, 2\); allowed: ascending"):
         describe(packed, protocol="subjects", test_subjects=[7, 2])
+
+
+def test_novel_classes_are_those_that_are_named(tmp_path: Path) -> None:
+    packed = store(tmp_path, names_of(subject=[1, 3], camera=[1, 2], action=[2, 60, 61, 62]))
+    novel = describe(packed, actions=[61, 62])
+    given = split(novel, packed)
+    assert given.class_names == ("A061", "A062")
+    assert given.num_classes == 2
+    action = packed.column("action")
+    assert given.labels.tolist() == [{61: 0, 62: 1}.get(number, -1) for number in action.tolist()]
+    for rows_of, subject in ((given.train, 1), (given.measured, 3)):
+        assert set(packed.column("subject")[rows_of].tolist()) == {subject}
+        assert action[rows_of].tolist() == [61, 62, 61, 62]
+    assert fingerprint(novel) != fingerprint(describe(packed))
+    with pytest.raises(ValueError, match=r"Data.actions names 63; allowed: actions that are there, 2, 60-62"):
+        split(describe(packed, actions=[61, 63]), packed)
+    with pytest.raises(ValueError, match=r"actions is \(62, 61\); allowed: ascending"):
+        describe(packed, actions=[62, 61])
 
 
 def test_a_list_of_ones_own_is_trained_on(tmp_path: Path) -> None:

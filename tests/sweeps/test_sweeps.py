@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from cluster.run import main
+from cluster.options import parse
+from cluster.run import bind, main
+from stars.data.dataset import split
+from stars.data.packed import Packed
 from stars.recipes import RECIPES
 from stars.space import examples
 from stars.stage import kind, upstream
@@ -99,6 +103,16 @@ BAD = {
     "workers in one process": (["--workers", "2", "--trainer", "tune"], "allowed: 1, or another trainer"),
     "store that cannot be": (["--store", "/proc/nope"], "cannot be written"),
     "protocol without test": (["--protocol", "XView"], "gives no training sample"),
+    "subjects without any": (["--protocol", "subjects"], "allowed: --protocol subjects --test-subjects N,N-N,…"),
+    "subjects for nothing": (["--test-subjects", "1"], "--protocol is XSub with --test-subjects 1; allowed"),
+    "no subjects": (
+        ["--protocol", "subjects", "--test-subjects", "3-1"],
+        "--test-subjects has '3-1'; allowed",
+    ),
+    "nobody's subject": (["--protocol", "subjects", "--test-subjects", "77"], "test_subjects names 77; allowed"),
+    "a list that is not there": (["--protocol", "list", "--train-list", "/nowhere/list"], "/nowhere/list"),
+    "a list without names": (["--protocol", "list", "--train-list", "/dev/null"], "/dev/null: names no sample"),
+    "nobody's action": (["--actions", "119"], "actions names 119; allowed: actions that are there"),
 }
 
 
@@ -115,6 +129,26 @@ def test_bad_input_is_refused_before_anything_runs(
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
     assert not list(tmp_path.glob("*/*/attempts"))
+
+
+def test_any_protocol_is_chosen_on_the_command_line(tiny: Tiny, tmp_path: Path) -> None:
+    from tests.cluster.tiny_sweep import SWEEP
+
+    packed = Packed.open(tiny.packed)
+    first = min(packed.column("action").tolist())
+    last = max(packed.column("subject").tolist())
+    own_list = tmp_path / "train.txt"
+    names = [n for n, s in zip(packed.names, packed.column("subject"), strict=True) if s != last]
+    own_list.write_text("\r\n".join(names) + "\r\n", encoding="utf-8-sig")
+    place = ["--data", str(tiny.packed), "--store", str(tmp_path / "store")]
+    splits = []
+    for chosen in (["subjects", "--test-subjects", f"{last}"], ["list", "--train-list", str(own_list)]):
+        run = bind(SWEEP, parse(SWEEP, ["--protocol", *chosen, "--actions", f"{first}-{first + 1}", *place]), Console())
+        splits.append(split(run.recipe.data, packed))
+    for part in ("train", "measured"):  # by subject there, by name here
+        assert sorted(getattr(splits[0], part).tolist()) == getattr(splits[1], part).tolist()
+    assert set(packed.column("subject")[splits[0].measured].tolist()) == {last}
+    assert splits[0].class_names == (f"A{first:03d}", f"A{first + 1:03d}")
 
 
 def test_a_plan_says_what_is_shared_done_and_left(
