@@ -14,7 +14,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from stars.data.packed import Packed
-from stars.stage import Value
+from stars.data.streams import Stream, stream_of
+from stars.stage import Value, later
 
 MIN_FRAMES = 64  # a random crop keeps at least so many frames, if the sequence has them
 _CHUNK = 65536  # rows that are moved to the device at a time
@@ -29,11 +30,13 @@ class View(Value):
         crop: one number: the part of the valid frames that is kept, in (0, 1], from the middle. Two numbers: the part
             is drawn uniformly between them, and so is its place.
         rotation: largest angle about each axis in radians, drawn uniformly from both signs; 0 does not rotate.
+        stream: joints, or the bones or the motion that follow from them last of all.
     """
 
     frames: int = 120
     crop: tuple[float, ...] = (0.5, 1.0)
     rotation: float = 0.0
+    stream: Stream = later("joint")
 
     def check(self) -> None:
         """Refuse empty and reversed crops, and what is no angle."""
@@ -79,6 +82,7 @@ class Clips:
 
     Attributes:
         valid: valid frames of every sample as the published code counts them, on the CPU.
+        joint_layout: which joint is which.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class Clips:
                 frame's sum is doubled.
         """
         num_rows = packed.manifest.num_rows
+        self.joint_layout = packed.manifest.joint_layout
         # One more row, of zeros: the frames of bodies that are not there.
         self.joints = torch.zeros(num_rows + 1, packed.manifest.num_joints, 3, dtype=dtype, device=device)
         for first in range(0, num_rows, _CHUNK):
@@ -241,6 +246,11 @@ def rotate(
 def views(
     clips: Clips, rows: Int64[Tensor, " batch"], view: View, cut: Cut
 ) -> Float[Tensor, "batch body=2 time joint 3"]:
-    """The batch that an encoder sees: cut, resampled and rotated. An absent body stays exactly zero."""
+    """The batch that an encoder sees: cut, resampled, rotated, and of it the stream. An absent body stays exactly zero.
+
+    Raises:
+        ValueError: bones of a joint layout that is not known.
+    """
     x = clips.cut(rows, cut.start, cut.length, view.frames)
-    return x if cut.angles is None else rotate(x, cut.angles)
+    x = x if cut.angles is None else rotate(x, cut.angles)
+    return stream_of(x, view.stream, clips.joint_layout)

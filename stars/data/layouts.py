@@ -19,7 +19,7 @@ from stars.data.packed import JOINT_LAYOUT
 NO_PARENT = -1
 
 # Per layout: `joint<parent` in order, the root without a parent, and what fills a joint of the 25 that has no namesake.
-# The parents are for pictures: the bone stream of the published code has a list of pairs of its own.
+# The parents are for pictures; where the published bone stream begins a bone elsewhere, `_BONES` says so.
 _TABLES: dict[str, tuple[str, dict[str, str]]] = {
     JOINT_LAYOUT: (
         """
@@ -169,6 +169,17 @@ _TABLES: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 
+# Published code: its bones hang from the shoulders' middle, and a hand's tip from the thumb.
+_BONES: dict[str, dict[str, str]] = {
+    JOINT_LAYOUT: {
+        "spine_base": "spine_mid",
+        "spine_mid": "spine_shoulder",
+        "spine_shoulder": "spine_shoulder",
+        "left_hand_tip": "left_thumb",
+        "right_hand_tip": "right_thumb",
+    }
+}
+
 NAMES = tuple(_TABLES)
 
 
@@ -196,6 +207,20 @@ class Layout:
             if names != [joint]:
                 words[joint] = names[0] if len(names) == 1 else f"mean({', '.join(names)})"
         return words
+
+    def bones(self) -> tuple[int, ...]:
+        """Per joint the one at which its bone begins: its parent, unless published otherwise; the root at itself."""
+        published = _BONES.get(self.name, {})
+        return tuple(
+            self.joints.index(published[joint]) if joint in published else number if parent == NO_PARENT else parent
+            for number, (joint, parent) in enumerate(zip(self.joints, self.parents, strict=True))
+        )
+
+    def mirrored(self) -> tuple[int, ...]:
+        """Per joint the one of the same name on the other side, itself if it has no side: the joints in a mirror."""
+        other = {"left": "right", "right": "left"}
+        names = ("_".join(other.get(word, word) for word in joint.split("_")) for joint in self.joints)
+        return tuple(self.joints.index(name) for name in names)
 
     def lacks(self) -> tuple[str, ...]:
         """This layout's joints that the 25 leave out."""

@@ -1,6 +1,7 @@
 """Batches against the slow, obvious way: one sample at a time, with torch's own interpolation."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from stars.data.batches import MIN_FRAMES, Clips, View, draw, num_kept, rotate, 
 from stars.data.ntu import NtuName
 from stars.data.packed import Packed
 from stars.data.packing import Packer
+from stars.data.streams import stream_of
 
 LENGTHS = (1, 2, 3, 30, 64, 65, 90, 151, 300)
 TWO_BODIES = 7
@@ -211,3 +213,27 @@ def test_random_views_need_a_generator_on_the_cpu() -> None:
     with pytest.raises(ValueError, match="without draws"):
         num_kept((0.5, 1.0), valid)
     assert draw(View(crop=(0.9,)), valid, None).part(0, 1).length.tolist() == [92]  # int(4.999…) at either end
+
+
+def test_a_stream_is_taken_of_what_was_cut_and_rotated(packed: Packed) -> None:
+    clips, rows = Clips(packed), torch.arange(len(packed.names))
+    joints = View(frames=12, crop=(1.0,), rotation=0.3)
+    cut = draw(joints, clips.valid, torch.Generator().manual_seed(0))
+    x = views(clips, rows, joints, cut)
+    motion = views(clips, rows, replace(joints, stream="motion"), cut)
+    torch.testing.assert_close(motion[:, :, :-1], x[:, :, 1:] - x[:, :, :-1], rtol=0, atol=0)
+    assert not motion[:, :, -1].any()
+    absent = ~(x != 0).flatten(2).any(dim=2)
+    assert absent.any()
+    assert not motion[absent].any()
+    with pytest.raises(ValueError, match="bones of 5 joints; allowed: the 25 of kinect-v2-25"):
+        views(clips, rows, replace(joints, stream="bone"), cut)
+
+
+def test_a_bone_is_its_joint_seen_from_where_it_begins() -> None:
+    x = torch.randn(3, 2, 4, 17, 3)
+    x[1, 1] = 0
+    bone = stream_of(x, "bone", "h36m-17")
+    torch.testing.assert_close(bone[:, :, :, 3], x[:, :, :, 3] - x[:, :, :, 2], rtol=0, atol=0)
+    assert not bone[:, :, :, 0].any(), "the root has no bone"
+    assert not bone[1, 1].any()

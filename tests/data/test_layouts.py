@@ -1,5 +1,7 @@
 """Joint layouts: trees whose joints become the 25 of NTU RGB+D where they should."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -149,3 +151,24 @@ def test_other_layouts_and_numbers_are_refused() -> None:
         layout("coco")
     with pytest.raises(ValueError, match="has 25 joints; allowed: the 17 of coco-17"):
         to_kinect(np.zeros((1, 1, 25, 3), np.float32), layout("coco-17"))
+
+
+def test_bones_begin_where_the_published_ones_do() -> None:
+    """Numbered from 1: every joint with the one at which its bone begins."""
+    published = (
+        "(1,2)(2,21)(3,21)(4,3)(5,21)(6,5)(7,6)(8,7)(9,21)(10,9)(11,10)(12,11)(13,1)(14,13)(15,14)(16,15)(17,1)"
+        "(18,17)(19,18)(20,19)(21,21)(22,23)(23,8)(24,25)(25,12)"
+    )
+    pairs = {int(child): int(start) for child, start in re.findall(r"\((\d+),(\d+)\)", published)}
+    assert [start + 1 for start in layout("kinect-v2-25").bones()] == [pairs[joint] for joint in range(1, 26)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bones_lead_to_one_joint_without_a_bone(name: str) -> None:
+    starts = layout(name).bones()
+    (root,) = {joint for joint, start in enumerate(starts) if joint == start}
+    for joint in range(len(starts)):
+        reached = joint
+        for _ in starts:
+            reached = starts[reached]
+        assert reached == root
