@@ -17,6 +17,7 @@ from analysis.cells import label_columns, num_seeds, value_name
 from analysis.choice import spelled
 from analysis.layout import Scale, apart, limits_of, place, spread
 from analysis.load import plain
+from analysis.paper import save
 from stars.sweep import AxisValue
 
 # Okabe and Ito's blue: distinct from the references for every kind of colour vision, and darker than they are in grey.
@@ -152,8 +153,6 @@ def draw(content: CurveInfo, path: Path, title: str) -> list[Path]:
     Raises:
         ValueError: a path that does not end in `.png`.
     """
-    if path.suffix != ".png":
-        raise ValueError(f"figure {path}: allowed: a path that ends in .png")
     figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(textwrap.fill(title, _TITLE_WIDTH), fontsize=10, loc="left")
@@ -173,11 +172,7 @@ def draw(content: CurveInfo, path: Path, title: str) -> list[Path]:
     _draw_references(axes, content)
     _draw_curve(axes, content)
     figure.supxlabel(textwrap.fill(content.note, _NOTE_WIDTH), fontsize=7, color="0.35")
-    # Without a date the same table gives the same bytes.
-    written = {path: {"Software": None}, path.with_suffix(".pdf"): {"CreationDate": None}}
-    for target, metadata in written.items():
-        figure.savefig(target, dpi=200, metadata=metadata)
-    return list(written)
+    return save(figure, path)
 
 
 def _note(grid: pd.DataFrame) -> str:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.paper import save
 from analysis.search import value_name
 
 # Okabe and Ito: blue for what was trained in full, orange for the best, distinct for every kind of colour vision.
@@ -99,8 +100,6 @@ def draw(content: SearchInfo, path: Path, title: str) -> list[Path]:
     Raises:
         ValueError: a path that does not end in `.png`.
     """
-    if path.suffix != ".png":
-        raise ValueError(f"figure {path}: allowed: a path that ends in .png")
     figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
     figure.suptitle(textwrap.fill(title, _TITLE_WIDTH), fontsize=10, x=0.01, horizontalalignment="left")
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
@@ -110,11 +109,7 @@ def draw(content: SearchInfo, path: Path, title: str) -> list[Path]:
     _draw_trials(left, content)
     _draw_importances(right, content)
     figure.supxlabel(textwrap.fill(content.note, _NOTE_WIDTH), fontsize=7, color="0.35")
-    # Without a date the same trials give the same bytes.
-    written = {path: {"Software": None}, path.with_suffix(".pdf"): {"CreationDate": None}}
-    for target, metadata in written.items():
-        figure.savefig(target, dpi=200, metadata=metadata)
-    return list(written)
+    return save(figure, path)
 
 
 def _limits(whole: list[float], stopped: list[float]) -> tuple[float, float]:

@@ -1,7 +1,5 @@
 """Carry out what a command asks for: a grid or a search."""
 
-import shlex
-import sys
 from collections.abc import Callable
 
 from rich.console import Console
@@ -12,6 +10,8 @@ from cluster.order import Ending, Grid, Order
 from cluster.show import logged, show_grid, show_search, show_unfinished
 from stars.execute import missing, republish
 from stars.sweep import Point, plan_table, write_plan
+from stars.terminal import command
+from stars.trials import studies
 
 ALIVE = 3
 """Exit status when another driver of the same run is alive."""
@@ -71,7 +71,7 @@ def _search(run: Run, console: Console) -> int:
             return ALIVE
     if ending.how == "interrupted":
         return closing(ending, run, console, unfinished=True)
-    if made:
+    if settings.name() in studies(run.store, run.sweep.name):
         show_search(run, settings.name(), console)
     unfinished = not (made and made[0].winner) or _show_winner(run, made[0].winner, console)
     console.print(f"study    {run.store.location / key}.journal", highlight=False)
@@ -107,8 +107,7 @@ def order(run: Run, key: str) -> Order:
 def closing(ending: Ending | None, run: Run, console: Console, unfinished: bool) -> int:
     """Say how the run ended, where that is not plain. Returns the exit status."""
     if ending is not None and ending.how == "interrupted":
-        command = escape(shlex.join(sys.orig_argv[1:]))
-        console.print(f"[yellow]interrupted; go on with: python {command}[/yellow]", highlight=False)
+        console.print(f"[yellow]interrupted; go on with: {escape(command())}[/yellow]", highlight=False)
         return ending.status or 1
     if ending is not None and ending.how == "budget" and run.budget is not None:
         console.print(

@@ -1,7 +1,6 @@
 """Drive a run to its end: alone, with a pulse, in a Ray session."""
 
 import logging
-import sys
 import time
 
 from rich.console import Console
@@ -12,8 +11,9 @@ from cluster.executor import stop_file
 from cluster.order import Ending, How, MakeSource, Order
 from cluster.pulse import Pulse
 from cluster.session import session
-from stars.drivers import Driver, Observer, begin, read_all
+from stars.drivers import Driver, Observer, begin, read, read_all
 from stars.leases import Holder, acquire, release
+from stars.terminal import command
 
 _LOG = logging.getLogger("stars")
 
@@ -43,7 +43,7 @@ def drive(order: Order, make_source: MakeSource, console: Console) -> Ending:
     before = spent_before(read_all(store), order.run, order.options.price)
     if order.budget and order.budget.reached(before):
         return Ending(how="budget")
-    me = begin(command=" ".join(["python", *sys.argv]), sweep=order.sweep, run=order.run)
+    me = begin(command=command(), sweep=order.sweep, run=order.run)
     me.write(store)
     held = Holder(driver=me.name, unit="run")
     pulse = Pulse(me, store)
@@ -88,7 +88,7 @@ def _claim(order: Order, me: Holder, console: Console) -> None:
         by = acquire(order.store, order.run, me, observer.alive)
         if by == me:
             return
-        other = next((driver for driver in read_all(order.store) if driver.name == by.driver), None)
+        other = read(order.store, by.driver)
         if other is not None and observer.moving(by.driver):
             raise Alive(other)
         if not told:

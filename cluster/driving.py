@@ -194,8 +194,7 @@ class Driving:
     def _queue_again(self, name: str, why: str) -> None:
         """A unit found no place in time. It may wait behind others that run: that is no life in vain."""
         self._release(self.queue.running[name])
-        self.queue.hold(name, "")
-        self.queue.free(name)
+        self.queue.again(name)
         if why:
             self.display.say(f"[yellow]{name[:12]}: {escape(why)}; it is run again[/yellow]")
         self._look_for_room()

@@ -33,7 +33,6 @@ class _Entry:
     waits_for: set[str]
     progress: object = None
     fruitless: int = 0
-    held: str = ""
     readers: list[str] = field(default_factory=list)
 
 
@@ -50,7 +49,6 @@ class Queue:
         self._lane, self._progress = lane, progress
         self._entries: dict[str, _Entry] = {}
         self._ready: dict[str, deque[str]] = {"ray": deque(), "tune": deque()}
-        self._waiting: dict[str, int] = {"ray": 0, "tune": 0}
         self._failed: dict[str, str] = {}
         self.running: dict[str, Unit] = {}
         self.held: dict[str, str] = {}
@@ -81,14 +79,9 @@ class Queue:
             for other in entry.waits_for:
                 self._entries[other].readers.append(name)
             self._entries[name] = entry
-            self._waiting[entry.lane] += 1
             if not entry.waits_for:
                 self._ready[entry.lane].append(name)
         return gone
-
-    def waiting(self, lane: str) -> int:
-        """Units of a lane that do not run yet, ready or not, held ones aside."""
-        return self._waiting[lane]
 
     def ready(self, lane: str) -> int:
         """Units of a lane that could run now."""
@@ -103,7 +96,6 @@ class Queue:
         if not self._ready[lane]:
             return None
         name = self._ready[lane].popleft()
-        self._waiting[lane] -= 1
         self.running[name] = self._entries[name].unit
         return self.running[name]
 
@@ -115,7 +107,12 @@ class Queue:
     def free(self, name: str) -> None:
         """What a held unit waited for is free, or done."""
         del self.held[name]
-        self._requeue(name)
+        self._make_ready(name)
+
+    def again(self, name: str) -> None:
+        """A running unit could not begin: it is ready again, behind the others."""
+        del self.running[name]
+        self._make_ready(name)
 
     def lost(self, name: str) -> list[Ended]:
         """A running unit's process died: it is ready again, unless several lives brought nothing; then see `ended`."""
@@ -125,8 +122,7 @@ class Queue:
         entry.progress = progress
         if entry.fruitless >= _LIVES_WITHOUT_PROGRESS:
             return self.ended(name, "lost")
-        del self.running[name]
-        self._requeue(name)
+        self.again(name)
         return []
 
     def ended(self, name: str, status: str) -> list[Ended]:
@@ -134,10 +130,8 @@ class Queue:
         del self.running[name]
         return self._remove(name, status, "")
 
-    def _requeue(self, name: str) -> None:
-        lane = self._entries[name].lane
-        self._waiting[lane] += 1
-        self._ready[lane].append(name)
+    def _make_ready(self, name: str) -> None:
+        self._ready[self._entries[name].lane].append(name)
 
     def _remove(self, name: str, status: str, because: str) -> list[Ended]:
         entry = self._entries.pop(name)
@@ -150,7 +144,6 @@ class Queue:
                 continue
             other.waits_for.discard(name)
             if status != "finished":
-                self._waiting[other.lane] -= 1
                 gone += self._remove(reader, status, because or name)
             elif not other.waits_for:
                 self._ready[other.lane].append(reader)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stars.data.packed import MANIFEST, Manifest
+from stars.durable import to_disk
 from stars.inventory import Held, inventory
 from stars.outcome import File, Outcome, StoreError, parse, verify
 from stars.parquet import read_all
@@ -200,10 +201,10 @@ def _copy_data(folder: Path, place: Path, report: Report) -> None:
             files = [File(path=name, size=file.size, sha256=file.sha256) for name, file in manifest.files.items()]
             copied = sum(_copy_file(folder, partial, file) for file in files)
             (partial / MANIFEST).write_bytes((folder / MANIFEST).read_bytes())
-            _flush(partial / MANIFEST)
-            _flush(partial)
+            to_disk(partial / MANIFEST)
+            to_disk(partial)
             partial.rename(place)
-            _flush(place.parent)
+            to_disk(place.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         tally.add(copied)
@@ -239,14 +240,5 @@ def _copy_file(source: Path, target: Path, file: File) -> int:
         raise StoreError(f"{source / file.path}: missing; {file.size} bytes are recorded") from problem
     finally:
         part.unlink(missing_ok=True)
-    _flush(path.parent)
+    to_disk(path.parent)
     return file.size
-
-
-def _flush(path: Path) -> None:
-    """Have the system write out a file, or a folder's entries."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,6 +25,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore
 
+from stars.durable import to_disk
 from stars.outcome import File, Outcome, Status, StoreError, parse, sha256, verify
 from stars.stage import Stage, encode, fingerprint, kind
 
@@ -111,8 +112,8 @@ class Store:
         except AlreadyExistsError:
             return False
         path = self.location / key
-        _flush(path)
-        _flush(path.parent)
+        to_disk(path)
+        to_disk(path.parent)
         return True
 
     def replace(self, key: str, content: bytes) -> None:
@@ -265,19 +266,11 @@ def _describe(folder: Path) -> Iterator[File]:
     """Every file below the folder, flushed to disk, with size and hash."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            _flush(path)
+            to_disk(path)
             yield File(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=sha256(path))
         else:
-            _flush(path)
-    _flush(folder)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            to_disk(path)
+    to_disk(folder)
 
 
 def outcome_key(stage_kind: str, stage_fingerprint: str, number: int) -> str:

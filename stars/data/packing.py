@@ -36,6 +36,7 @@ from stars.data.packed import (
     protocol_bytes,
     row_bytes,
 )
+from stars.durable import to_disk
 
 _JOURNAL = "journal"
 
@@ -188,7 +189,7 @@ class Packer:
         manifest = self._manifest()
         (self.folder / MANIFEST).write_text(manifest.text(), encoding="utf-8")
         for path in (*self.folder.rglob("*"), self.folder):
-            _to_disk(path)
+            to_disk(path)
         if self.journal:
             (self.folder / _JOURNAL).unlink()
         try:
@@ -203,7 +204,7 @@ class Packer:
                     f"{manifest.content[:12]}); it stays as it is. Choose another folder or remove it"
                 ) from None
             return existing
-        _to_disk(self.out.parent)
+        to_disk(self.out.parent)
         return manifest
 
     def _keep_lists(self, train: Mapping[str, Sequence[str]]) -> None:
@@ -312,12 +313,3 @@ def _existing(out: Path) -> Manifest | None:
         return Manifest.read(out)
     except Damaged as problem:
         raise FileExistsError(f"{out} exists and is no packed store that can be read: {problem}") from problem
-
-
-def _to_disk(path: Path) -> None:
-    """Have the system write out a file or a folder's entries, so that a complete store survives a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

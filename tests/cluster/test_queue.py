@@ -101,11 +101,21 @@ def test_a_held_unit_lets_others_run_and_comes_back(tmp_path: Path) -> None:
     todo = queue(first, second)
     take(todo)
     todo.hold(name_of(first), "pretrain/…")
-    assert todo.waiting("tune") == 1
     assert take(todo) == "pretrain"
     assert todo.take("tune") is None
     todo.free(name_of(first))
     assert todo.take("tune") == first
+
+
+def test_what_could_not_begin_stands_behind_the_others(tmp_path: Path) -> None:
+    first, second = cut(tmp_path, small(DATA).untrained(0), small(DATA).untrained(1))
+    todo = queue(first, second)
+    for _ in range(5):
+        assert todo.take("tune") == first
+        todo.again(name_of(first))
+        assert todo.take("tune") == second
+        todo.again(name_of(second))
+    assert len(todo) == 2
 
 
 def test_ten_thousand_units_are_queued_and_taken_quickly(tmp_path: Path) -> None:
