@@ -1,7 +1,8 @@
 """Pictures of skeletons and of data sets: a strip of stick figures, an animation, the counts of a store.
 
 `poses` and `summary.summarize` decide what is shown and are pure; the others only put it on paper. Seen from the
-camera: x to the right, y upwards, both at the same scale, z left out.
+camera: x to the right, y upwards (or downwards, where it grows towards the feet, as it does in pictures), both at the
+same scale, z left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 
-from stars.data.layouts import NO_PARENT, layout
+from stars.data.layouts import NO_PARENT, Layout, layout
 from stars.data.packed import UNKNOWN, Packed
 from stars.data.summary import Summary
 
@@ -42,6 +43,7 @@ class Poses:
         bones: pairs of joints, child and parent.
         low: smallest x and y of the picture.
         high: largest x and y.
+        downwards: whether y grows towards the feet.
     """
 
     title: str
@@ -51,6 +53,7 @@ class Poses:
     bones: tuple[tuple[int, int], ...]
     low: tuple[float, float]
     high: tuple[float, float]
+    downwards: bool
 
 
 def poses(packed: Packed, sample: str, frames: Sequence[int] | None = None) -> Poses:
@@ -79,7 +82,8 @@ def poses(packed: Packed, sample: str, frames: Sequence[int] | None = None) -> P
         raise ValueError(f"sample {sample!r} has no joint to draw in the frames {chosen}")
     low, high = seen.min(axis=0), seen.max(axis=0)
     margin = max(float((high - low).max()) * _MARGIN, 1e-3)
-    parents = layout(packed.manifest.joint_layout).parents
+    joint_layout = layout(packed.manifest.joint_layout)
+    parents = joint_layout.parents
     return Poses(
         title=_title(packed, row, sample),
         frames=tuple(chosen),
@@ -88,7 +92,19 @@ def poses(packed: Packed, sample: str, frames: Sequence[int] | None = None) -> P
         bones=tuple((joint, parent) for joint, parent in enumerate(parents) if parent != NO_PARENT),
         low=(float(low[0]) - margin, float(low[1]) - margin),
         high=(float(high[0]) + margin, float(high[1]) + margin),
+        downwards=_grows_downwards(joint_layout, points[there]),
     )
+
+
+def _grows_downwards(joint_layout: Layout, bodies: Float32[np.ndarray, "body joint 2"]) -> bool:
+    """Whether the shoulders mostly have a smaller y than the ankles: all layouts name both."""
+    heights = []
+    for part in ("_shoulder", "_ankle"):
+        joints = [number for number, name in enumerate(joint_layout.joints) if name.endswith(part)]
+        y = bodies[:, joints, 1]
+        heights.append(y[~np.isnan(y)])
+    shoulders, ankles = heights
+    return len(shoulders) > 0 and len(ankles) > 0 and bool(np.median(shoulders) < np.median(ankles))
 
 
 def draw_strip(shown: Poses, out: Path) -> None:
@@ -169,7 +185,8 @@ def _title(packed: Packed, row: int, sample: str) -> str:
 def _prepare(panel: Axes, shown: Poses) -> None:
     panel.set_aspect("equal")
     panel.set_xlim(shown.low[0], shown.high[0])
-    panel.set_ylim(shown.low[1], shown.high[1])
+    low, high = shown.low[1], shown.high[1]
+    panel.set_ylim(*((high, low) if shown.downwards else (low, high)))
     panel.tick_params(labelsize=7, color=_GREY, labelcolor=_GREY)
     panel.locator_params(nbins=4)
     for spine in panel.spines.values():

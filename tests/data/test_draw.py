@@ -8,6 +8,10 @@ import pytest
 from PIL import Image
 
 from stars.data.draw import animated, draw_animation, draw_strip, draw_summary, poses
+from stars.data.layouts import layout
+from stars.data.ntu import NtuName
+from stars.data.packed import Packed
+from stars.data.packing import Packer
 from stars.data.summary import summarize
 from tests.data.exchange.stores import pack, unknown
 
@@ -59,6 +63,34 @@ def test_layouts_have_bones_of_their_own(tmp_path: Path) -> None:
     shown = poses(packed, "a")
     assert len(shown.bones) == 16
     assert shown.title == "a (action 1)"
+
+
+@pytest.mark.parametrize("downwards", [True, False])
+def test_people_stand_on_their_feet_wherever_y_grows(tmp_path: Path, downwards: bool) -> None:
+    layout_of = layout("coco-17")
+    person = np.zeros((4, 1, 17, 3), np.float32)
+    for number, name in enumerate(layout_of.joints):
+        height = {"ankle": 0.1, "knee": 0.5, "hip": 0.9, "wrist": 0.9, "elbow": 1.1, "shoulder": 1.4}
+        person[:, 0, number, 1] = height.get(name.rpartition("_")[2], 1.6)
+        person[:, 0, number, 0] = -0.2 if name.startswith("left") else 0.2
+    person[..., 1] = 1000 - 100 * person[..., 1] if downwards else person[..., 1]
+    person[1, 0, 5] = np.nan
+    with Packer(tmp_path / "store", name="x", source="x", num_joints=17, joint_layout="coco-17") as packer:
+        packer.append("a", NtuName(0, 0, 0, 0, 1), person)
+        packer.finish()
+    shown = poses(Packed.open(tmp_path / "store"), "a")
+    assert shown.downwards == downwards
+    draw_strip(shown, tmp_path / "a.png")
+    assert colours(tmp_path / "a.png") == {"first"}
+
+
+def test_a_body_without_shoulders_is_drawn_upwards(tmp_path: Path) -> None:
+    person = np.ones((2, 1, 25, 3), np.float32)
+    person[:, :, [4, 8]] = np.nan
+    with Packer(tmp_path / "store", name="x", source="x") as packer:
+        packer.append("a", NtuName(0, 0, 0, 0, 1), person)
+        packer.finish()
+    assert not poses(Packed.open(tmp_path / "store"), "a").downwards
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
