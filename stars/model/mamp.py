@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stars.model.encoder import Block, EncoderShape, Transformer, embedding, linear
 from stars.model.masking import choose, intensity, mask_scores, motion, num_kept, patchify
-from stars.stage import Value
+from stars.stage import Value, later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +43,14 @@ class Masking(Value):
     Attributes:
         ratio: share of tokens hidden; the number kept is cut to a whole number.
         temperature: tau of the motion-aware draw, which prefers joints that move; 0 = uniform.
+        intensity: relative = a token's mean motion as a share of the body's largest (published code); absolute = the
+            sum over the token's features, in metres (paper section 3.2, which hardly tells still joints from moving
+            ones: a token moves by centimetres).
     """
 
     ratio: float = 0.9
     temperature: float = 0.8
+    intensity: Literal["relative", "absolute"] = later("relative")
 
     def check(self) -> None:
         """Refuse shares outside (0, 1) and negative temperatures."""
@@ -64,11 +68,14 @@ class Target(Value):
         kind: "motion" = displacement over the next frames, "coordinates" = the joint's position.
         stride: frames over which motion is taken, in frames; without effect on coordinates.
         normalise: each token's target is brought to mean 0 and deviation 1.
+        difference: forward = where a joint goes, 0 in the last frames (published code); backward = where it came from,
+            the first motion repeated in the frames before it (paper section 3.2); without effect on coordinates.
     """
 
     kind: Literal["motion", "coordinates"] = "motion"
     stride: int = 1
     normalise: bool = True
+    difference: Literal["forward", "backward"] = later("forward")
 
     def check(self) -> None:
         """Refuse strides below one frame."""
@@ -141,8 +148,11 @@ class Mamp(Transformer):
         self, rows: Float[Tensor, "row time joint 3"], uniform: Float[Tensor, "row token"]
     ) -> tuple[Int[Tensor, "row kept"], Int[Tensor, "row token"], Float[Tensor, "row token"]]:
         """The tokens the encoder may see: `(ids_keep, ids_restore, mask)` of `stars.model.masking.choose`."""
-        moved = intensity(patchify(rows, self.shape.patch))
-        return choose(mask_scores(moved, self.masking.temperature, uniform), self.num_kept)
+        masking = self.masking
+        relative = masking.intensity == "relative"
+        mean = intensity(patchify(rows, self.shape.patch))
+        moved = mean if relative else mean * self.shape.patch_features
+        return choose(mask_scores(moved, masking.temperature, uniform, relative=relative), self.num_kept)
 
     def embed_kept(
         self, rows: Float[Tensor, "row time joint 3"], ids_keep: Int[Tensor, "row kept"]
@@ -176,9 +186,10 @@ class Mamp(Transformer):
 
     def targets(self, rows: Float[Tensor, "row time joint 3"]) -> Float[Tensor, "row token feature"]:
         """What is to be predicted for every token; 0 for an absent body."""
-        shown = motion(rows, self.target.stride) if self.target.kind == "motion" else rows
+        target = self.target
+        shown = motion(rows, target.stride, target.difference) if target.kind == "motion" else rows
         wanted = self.patches(shown)
-        if not self.target.normalise:
+        if not target.normalise:
             return wanted
         variance, mean = torch.var_mean(wanted, dim=2, keepdim=True)
         return (wanted - mean) / (variance + 1e-6).sqrt()

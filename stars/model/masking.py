@@ -4,18 +4,26 @@ A token is one joint during `patch` consecutive frames; tokens are numbered time
 A row is one body of one sample. In every mask of this package 1 means masked (hidden from the encoder) and 0 kept.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 
-def motion(x: Float[Tensor, "row time joint 3"], stride: int) -> Float[Tensor, "row time joint 3"]:
-    """Displacement over the next `stride` frames, `x[t + stride] - x[t]`; the last `stride` frames are 0.
+def motion(
+    x: Float[Tensor, "row time joint 3"], stride: int, difference: Literal["forward", "backward"] = "forward"
+) -> Float[Tensor, "row time joint 3"]:
+    """Displacement over `stride` frames, in the unit of `x`.
 
-    Same unit as `x`. Source: paper section 3.2, as the published code computes it (forward, padded with zeros).
+    Forward it is `x[t + stride] - x[t]`, and 0 in the last `stride` frames (published code); backward it is
+    `x[t] - x[t - stride]`, and the first `stride` frames repeat the first that has one (paper section 3.2).
     """
-    return functional.pad(x[:, stride:] - x[:, :-stride], (0, 0, 0, 0, 0, stride))
+    moved = x[:, stride:] - x[:, :-stride]
+    if difference == "backward":
+        return torch.cat((moved[:, :1].expand(-1, stride, -1, -1), moved), dim=1)
+    return functional.pad(moved, (0, 0, 0, 0, 0, stride))
 
 
 def patchify(x: Float[Tensor, "row time joint 3"], patch: int) -> Float[Tensor, "row segment joint feature"]:
@@ -49,13 +57,21 @@ def scaled_intensity(intensity: Float[Tensor, "row token"], tau: float) -> Float
     return intensity / (intensity.amax(dim=1, keepdim=True) * tau + 1e-10)
 
 
-def mask_probability(intensity: Float[Tensor, "row token"], tau: float) -> Float[Tensor, "row token"]:
-    """Probability of masking each token, softmax over a row's tokens; uniform for a still (or absent) body."""
-    return torch.softmax(scaled_intensity(intensity, tau), dim=1)
+def mask_probability(
+    intensity: Float[Tensor, "row token"], tau: float, *, relative: bool = True
+) -> Float[Tensor, "row token"]:
+    """Probability of masking each token, softmax over a row's tokens; uniform for a still (or absent) body.
+
+    Args:
+        intensity: of every token.
+        tau: temperature of the masking.
+        relative: the intensity counts as a share of the row's largest (published code), not as it is (paper).
+    """
+    return torch.softmax(scaled_intensity(intensity, tau) if relative else intensity / tau, dim=1)
 
 
 def mask_scores(
-    intensity: Float[Tensor, "row token"], tau: float, uniform: Float[Tensor, "row token"]
+    intensity: Float[Tensor, "row token"], tau: float, uniform: Float[Tensor, "row token"], *, relative: bool = True
 ) -> Float[Tensor, "row token"]:
     """Score by which tokens are hidden, the largest first: log probability plus Gumbel noise.
 
@@ -63,13 +79,14 @@ def mask_scores(
         intensity: see `intensity`.
         tau: temperature of the masking; 0 or below asks for uniform masking, whose score is the draw itself.
         uniform: draws from [0, 1).
+        relative: see `mask_probability`.
 
     Source: paper section 3.2; the two guards of 1e-10 are those of the published code.
     """
     if tau <= 0:
         return uniform
     gumbel = -torch.log(-torch.log(uniform + 1e-10) + 1e-10)
-    return torch.log(mask_probability(intensity, tau)) + gumbel
+    return torch.log(mask_probability(intensity, tau, relative=relative)) + gumbel
 
 
 def num_kept(num_tokens: int, ratio: float) -> int:

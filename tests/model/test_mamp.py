@@ -51,6 +51,9 @@ def target_slowly(settings: Target, body: Tensor, token: int) -> Tensor:
     for t in range(segment * SHAPE.patch, (segment + 1) * SHAPE.patch):
         if settings.kind == "coordinates":
             values.append(body[t, joint])
+        elif settings.difference == "backward":
+            since = max(t, settings.stride)
+            values.append(body[since, joint] - body[since - settings.stride, joint])
         elif t + settings.stride < SHAPE.frames:
             values.append(body[t + settings.stride, joint] - body[t, joint])
         else:
@@ -65,6 +68,7 @@ def target_slowly(settings: Target, body: Tensor, token: int) -> Tensor:
         ({}, {}),
         ({"temperature": 0.0}, {"kind": "coordinates"}),
         ({"ratio": 0.4}, {"stride": 3, "normalise": False}),
+        ({"intensity": "absolute"}, {"stride": 2, "difference": "backward"}),
     ],
 )
 def test_loss_and_gradient_are_the_slow_ones(masking: dict[str, Any], target: dict[str, Any]) -> None:
@@ -99,6 +103,8 @@ def test_an_absent_body_has_target_zero() -> None:
         {"masking": Masking(ratio=0.7, temperature=0.05)},
         {"masking": Masking(ratio=0.7, temperature=0.0)},
         {"target": Target(kind="coordinates")},
+        {"masking": Masking(ratio=0.7, intensity="absolute")},
+        {"target": Target(difference="backward")},
         {"target": Target(stride=2)},
         {"target": Target(normalise=False)},
     ],

@@ -61,6 +61,20 @@ def test_scores_follow_the_equation() -> None:
             assert float(scores[row, token]) == pytest.approx(math.log(math.exp(s) / total) + gumbel, rel=1e-9)
 
 
+def test_absolute_intensity_is_the_papers_sum_over_the_token() -> None:
+    """Softmax of the sum of the token's twelve absolute differences over tau, token by token."""
+    moved = masking.intensity(masking.patchify(rows(), 2)) * 6
+    probability = masking.mask_probability(moved, 0.7, relative=False)
+    for row in range(len(moved)):
+        raised = [math.exp(float(i) / 0.7) for i in moved[row]]
+        expected = torch.tensor([part / sum(raised) for part in raised], dtype=torch.float64)
+        torch.testing.assert_close(probability[row], expected)
+    uniform = torch.rand(moved.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    gumbel = -torch.log(-torch.log(uniform + 1e-10) + 1e-10)
+    scores = masking.mask_scores(moved, 0.7, uniform, relative=False)
+    torch.testing.assert_close(scores, probability.log() + gumbel)
+
+
 def test_scores_are_finite_at_the_ends_of_the_interval() -> None:
     uniform = torch.tensor([[0.0, 1 - 2**-24]])
     assert masking.mask_scores(torch.ones(1, 2), 0.8, uniform).isfinite().all()
