@@ -7,7 +7,12 @@ import torch
 from jaxtyping import install_import_hook
 
 # The shapes in signatures are checked in every test, and only there: the hook must come before the first import.
-install_import_hook(["stars.model", "stars.strategies", "stars.neighbours", "stars.data.batches"], "beartype.beartype")
+CHECKED = [
+    *("stars.model", "stars.strategies", "stars.augmentations", "stars.neighbours"),
+    *("stars.data.batches", "stars.data.streams", "stars.data.layouts", "stars.data.draw", "stars.data.summary"),
+    *("stars.data.exchange.bodies", "stars.data.protocols", "stars.data.packed"),
+]
+install_import_hook(CHECKED, "beartype.beartype")
 
 from tests.training import Tiny, make_tiny  # noqa: E402
 

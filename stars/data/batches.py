@@ -7,18 +7,21 @@ Shapes: body 2 (absent bodies are zero), time is resampled to the view's frames,
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from stars.augmentations.augmentation import Augmentation, augment
 from stars.data.packed import Packed
 from stars.data.streams import Stream, stream_of
 from stars.stage import Value, later
 
 MIN_FRAMES = 64  # a random crop keeps at least so many frames, if the sequence has them
 _CHUNK = 65536  # rows that are moved to the device at a time
+_RESIDENT_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +33,14 @@ class View(Value):
         crop: one number: the part of the valid frames that is kept, in (0, 1], from the middle. Two numbers: the part
             is drawn uniformly between them, and so is its place.
         rotation: largest angle about each axis in radians, drawn uniformly from both signs; 0 does not rotate.
+        augmentations: what is done to the joints after the rotation, in this order.
         stream: joints, or the bones or the motion that follow from them last of all.
     """
 
     frames: int = 120
     crop: tuple[float, ...] = (0.5, 1.0)
     rotation: float = 0.0
+    augmentations: tuple[Augmentation, ...] = later(())
     stream: Stream = later("joint")
 
     def check(self) -> None:
@@ -51,7 +56,7 @@ class View(Value):
     @property
     def is_random(self) -> bool:
         """Whether two looks at a sequence differ."""
-        return len(self.crop) == 2 or self.rotation > 0
+        return len(self.crop) == 2 or self.rotation > 0 or bool(self.augmentations)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +67,13 @@ class Cut:
         start: first frame that is kept.
         length: number of frames that are kept.
         angles: about x, y and z in radians, double precision; None if nothing is rotated.
+        draws: of every augmentation of the view; the first dimension of each tensor is the batch.
     """
 
     start: Int64[Tensor, " batch"]
     length: Int64[Tensor, " batch"]
     angles: Float[Tensor, "batch 3"] | None = None
+    draws: tuple[Mapping[str, Tensor], ...] = ()
 
     def part(self, rank: int, world_size: int) -> "Cut":
         """The share of one worker, consecutive entries. Raises ValueError if the workers do not divide the batch."""
@@ -74,15 +81,21 @@ class Cut:
         if left or not 0 <= rank < world_size:
             raise ValueError(f"worker {rank} of {world_size}, batch of {len(self.start)}; allowed: a divisor of it")
         mine = slice(rank * share, (rank + 1) * share)
-        return Cut(self.start[mine], self.length[mine], None if self.angles is None else self.angles[mine])
+        angles = None if self.angles is None else self.angles[mine]
+        draws = tuple({name: tensor[mine] for name, tensor in drawn.items()} for drawn in self.draws)
+        return Cut(self.start[mine], self.length[mine], angles, draws)
 
 
 class Clips:
-    """A packed store resident on a device.
+    """A packed store to cut batches from: resident on the device, or mapped from its file.
+
+    Both give the same numbers. Mapped, nothing is copied but the frames of a batch, and all processes of a node share
+    the file's pages; resident, a batch is cut several times faster.
 
     Attributes:
         valid: valid frames of every sample as the published code counts them, on the CPU.
         joint_layout: which joint is which.
+        is_resident: whether the store lies on the device.
     """
 
     def __init__(
@@ -90,10 +103,12 @@ class Clips:
         packed: Packed,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        *,
         zero_missing: bool = False,
         copy_body: bool = False,
+        resident: bool | None = None,
     ) -> None:
-        """Copy the store to the device.
+        """Copy the store to the device, or map it.
 
         Args:
             packed: the store.
@@ -103,19 +118,28 @@ class Clips:
             copy_body: give a sequence of one body a second that copies it (published preprocessing of NTU-120). A
                 second body that the preprocessing placed stays, empty or not. Valid frames are the same either way: a
                 frame's sum is doubled.
+            resident: whether to copy; None copies what fits: on a GPU into a quarter of its free memory, on a processor
+                into 256 MiB, since there every process would have its own.
         """
-        num_rows = packed.manifest.num_rows
-        self.joint_layout = packed.manifest.joint_layout
-        # One more row, of zeros: the frames of bodies that are not there.
-        self.joints = torch.zeros(num_rows + 1, packed.manifest.num_joints, 3, dtype=dtype, device=device)
-        for first in range(0, num_rows, _CHUNK):
-            chunk = torch.tensor(packed.joints[first : first + _CHUNK])
-            self.joints[first : first + len(chunk)] = chunk.nan_to_num(nan=0.0) if zero_missing else chunk
+        manifest = packed.manifest
+        self.device, self.dtype, self.zero_missing = torch.device(device), dtype, zero_missing
+        self.joint_layout = manifest.joint_layout
+        shape = (manifest.num_rows, manifest.num_joints, 3)
+        num_bytes = math.prod(shape) * dtype.itemsize
+        self.is_resident = num_bytes <= _room(self.device) if resident is None else resident
+        if self.is_resident:
+            # One more row, of zeros: the frames of bodies that are not there.
+            self.joints = torch.zeros(shape[0] + 1, *shape[1:], dtype=dtype, device=device)
+            for first in range(0, shape[0], _CHUNK):
+                chunk = torch.tensor(packed.joints[first : first + _CHUNK])
+                self.joints[first : first + len(chunk)] = self._filled(chunk)
+        else:
+            self.joints = torch.from_numpy(packed.mapped())
         spans = torch.tensor(packed.spans)
         if copy_body:
             alone = torch.tensor(packed.column("num_bodies") == 1)
             spans[alone, 1] = spans[alone, 0]
-        self.spans = spans.to(device)
+        self.spans = spans.to(self.joints.device)
         self.valid = torch.tensor(packed.column("valid"))
 
     def cut(
@@ -136,24 +160,38 @@ class Clips:
             length: number of frames kept, 1 or more.
             frames: after resampling.
         """
-        device = self.joints.device
-        rows, start, length = rows.to(device), start.to(device), length.to(device)
-        before, after, weight = _positions(length, frames, self.joints.dtype)
+        place = self.joints.device
+        rows, start, length = rows.to(place), start.to(place), length.to(place)
+        before, after, weight = _positions(length, frames, self.dtype)
+        weight = weight.to(self.device)[:, None, :, None, None]
         spans = self.spans[rows]
         clips = self._at(spans, start[:, None] + before)
         # As interpolate does: a weighted sum, whose rounding differs from that of lerp.
-        clips *= 1 - weight[:, None, :, None, None]
-        return clips.addcmul_(self._at(spans, start[:, None] + after), weight[:, None, :, None, None])
+        clips *= 1 - weight
+        return clips.addcmul_(self._at(spans, start[:, None] + after), weight)
 
     def _at(
         self, spans: Int64[Tensor, "batch body=2 3"], frames: Int64[Tensor, "batch time"]
     ) -> Float[Tensor, "batch body=2 time joint 3"]:
-        """Both bodies at these frames."""
+        """Both bodies at these frames, on the device."""
         first_frame, num_frames, first_row = (part[..., None] for part in spans.unbind(-1))
         since = frames[:, None, :] - first_frame
-        zeros = len(self.joints) - 1
-        rows = torch.where((since >= 0) & (since < num_frames), first_row + since, zeros)
-        return self.joints.index_select(0, rows.flatten()).view(*rows.shape, *self.joints.shape[1:])
+        is_there = (since >= 0) & (since < num_frames)
+        rows = torch.where(is_there, first_row + since, len(self.joints) - 1)
+        shown = self.joints.index_select(0, rows.flatten()).view(*rows.shape, *self.joints.shape[1:])
+        if self.is_resident:
+            return shown
+        shown = self._filled(shown).to(device=self.device, dtype=self.dtype)
+        return shown.masked_fill_(~is_there[..., None, None].to(self.device), 0)
+
+    def _filled(self, joints: Float[Tensor, "*frame joint 3"]) -> Float[Tensor, "*frame joint 3"]:
+        """NaN become 0 if they are to."""
+        return joints.nan_to_num(nan=0.0) if self.zero_missing else joints
+
+
+def _room(device: torch.device) -> int:
+    """How many bytes a resident store may take."""
+    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else _RESIDENT_BYTES
 
 
 def _positions(
@@ -215,7 +253,11 @@ def draw(view: View, valid: Int64[Tensor, " batch"], generator: torch.Generator 
         start = (place * (valid - length + 1)).long()
     if view.rotation > 0:
         angles = (2 * torch.rand(len(valid), 3, generator=generator, dtype=torch.float64) - 1) * view.rotation
-    return Cut(start, length, angles)
+    draws: list[Mapping[str, Tensor]] = []
+    for augmentation in view.augmentations:
+        assert generator is not None, "a view with augmentations is random"
+        draws.append(augmentation.draw(len(valid), view.frames, generator))
+    return Cut(start, length, angles, tuple(draws))
 
 
 def rotate(
@@ -246,11 +288,13 @@ def rotate(
 def views(
     clips: Clips, rows: Int64[Tensor, " batch"], view: View, cut: Cut
 ) -> Float[Tensor, "batch body=2 time joint 3"]:
-    """The batch that an encoder sees: cut, resampled, rotated, and of it the stream. An absent body stays exactly zero.
+    """The batch that an encoder sees: cut, resampled, rotated, augmented, and of it the stream.
+
+    An absent body stays exactly zero.
 
     Raises:
         ValueError: bones of a joint layout that is not known.
     """
     x = clips.cut(rows, cut.start, cut.length, view.frames)
     x = x if cut.angles is None else rotate(x, cut.angles)
-    return stream_of(x, view.stream, clips.joint_layout)
+    return stream_of(augment(x, view.augmentations, cut.draws), view.stream, clips.joint_layout)

@@ -222,6 +222,11 @@ class Packed:
         columns = np.stack([self.column(name) for name in SPANS], axis=1)
         return columns.reshape(-1, NUM_BODIES, len(_SPAN))
 
+    def mapped(self) -> Float32[np.ndarray, "row joint 3"]:
+        """All rows, mapped once more for readers that insist on memory they might write to; the file never changes."""
+        joints: Float32[np.ndarray, "row joint 3"] = np.load(self.path / JOINTS, mmap_mode="c")
+        return joints
+
     def sample(self, row: int) -> Float32[np.ndarray, "frame body=2 joint 3"]:
         """One sequence as it was packed, in metres, with zeros where a body is absent."""
         num_frames = int(self.column("num_frames")[row])

@@ -1,6 +1,7 @@
 """Batches against the slow, obvious way: one sample at a time, with torch's own interpolation."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import example, given, settings
 from torch import Tensor
 from torch.nn import functional
 
+from stars.augmentations.augmentation import Augmentation
 from stars.data.batches import MIN_FRAMES, Clips, View, draw, num_kept, rotate, views
 from stars.data.ntu import NtuName
 from stars.data.packed import Packed
@@ -237,3 +239,59 @@ def test_a_bone_is_its_joint_seen_from_where_it_begins() -> None:
     torch.testing.assert_close(bone[:, :, :, 3], x[:, :, :, 3] - x[:, :, :, 2], rtol=0, atol=0)
     assert not bone[:, :, :, 0].any(), "the root has no bone"
     assert not bone[1, 1].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("filling", [{}, {"copy_body": True}, {"zero_missing": True}])
+def test_a_mapped_store_gives_the_same_bits_as_a_resident_one(
+    tmp_path: Path, dtype: torch.dtype, filling: dict[str, bool]
+) -> None:
+    random = np.random.default_rng(1)
+    with Packer(tmp_path / "store", name="x", source="x", num_joints=5) as packer:
+        for number, length in enumerate((4, 70, 200)):
+            sequence = random.normal(size=(length, 1 + number % 2, 5, 3)).astype(np.float32)
+            sequence[-1, -1, 4, 2] = np.nan  # in the row that stands in for what is not there
+            packer.append(f"{number}", NtuName(1, 1, 1, 1, 1), sequence)
+        packer.finish()
+    packed = Packed.open(tmp_path / "store")
+    before = (tmp_path / "store" / "joints.npy").read_bytes()
+    resident, mapped = (Clips(packed, dtype=dtype, resident=how, **filling) for how in (True, False))
+    rows = torch.tensor([0, 1, 2, 2])
+    view = View(frames=24, crop=(0.3, 1.0))
+    cut = draw(view, resident.valid[rows], torch.Generator().manual_seed(0))
+    x, y = (views(clips, rows, view, cut) for clips in (resident, mapped))
+    torch.testing.assert_close(x, y, rtol=0, atol=0, equal_nan=True)
+    assert y.dtype == dtype
+    assert y.isnan().any() == ("zero_missing" not in filling)
+    assert (tmp_path / "store" / "joints.npy").read_bytes() == before
+
+
+def test_a_store_is_resident_where_it_fits(packed: Packed, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Clips(packed).is_resident
+    monkeypatch.setattr("stars.data.batches._RESIDENT_BYTES", 1000)
+    assert not Clips(packed).is_resident
+
+
+class Doubled(Augmentation):
+    """Every sample's coordinates times one plus its own draw."""
+
+    def draw(self, batch_size: int, frames: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"factor": torch.rand(batch_size, generator=generator, dtype=torch.float64)}
+
+    def apply(self, x: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
+        return x * (1 + draws["factor"].to(x.dtype)).view(-1, 1, 1, 1, 1)
+
+
+def test_augmentations_follow_the_rotation_and_belong_to_the_global_batch(packed: Packed) -> None:
+    clips, rows = Clips(packed), torch.arange(8)
+    plain = View(frames=24, crop=(0.5, 1.0), rotation=0.3)
+    view = replace(plain, augmentations=(Doubled(), Doubled()))
+    assert replace(View(crop=(1.0,)), augmentations=(Doubled(),)).is_random
+    cut = draw(view, clips.valid[rows], torch.Generator().manual_seed(0))
+    first, second = (drawn["factor"] for drawn in cut.draws)
+    assert not torch.equal(first, second)
+    x = views(clips, rows, view, cut)
+    factors = ((1 + first) * (1 + second)).to(x.dtype).view(-1, 1, 1, 1, 1)
+    torch.testing.assert_close(x, views(clips, rows, plain, replace(cut, draws=())) * factors)
+    halves = [views(clips, rows[4 * rank : 4 * rank + 4], view, cut.part(rank, 2)) for rank in range(2)]
+    torch.testing.assert_close(torch.cat(halves), x, rtol=0, atol=0)

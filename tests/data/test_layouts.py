@@ -172,3 +172,18 @@ def test_bones_lead_to_one_joint_without_a_bone(name: str) -> None:
         for _ in starts:
             reached = starts[reached]
         assert reached == root
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mirror_exchanges_the_sides_and_twice_is_nothing(name: str) -> None:
+    source = layout(name)
+    mirrored = source.mirrored()
+    assert [mirrored[joint] for joint in mirrored] == list(range(len(source.joints)))
+    for joint, other in zip(source.joints, mirrored, strict=True):
+        here, there = standing(joint), standing(source.joints[other])
+        assert there == pytest.approx([-here[0], *here[1:]]), joint
+
+
+def test_the_mirror_of_the_25_is_the_published_permutation() -> None:
+    expected = [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 20, 23, 24, 21, 22]
+    assert list(KINECT.mirrored()) == expected
