@@ -12,7 +12,7 @@ SEED = "seed"
 # The reference that every other line of a table is compared with.
 BASELINE = "stage 1 only"
 # Columns that may tell two numbers of one point apart once split, metric and k are chosen.
-_DISTINGUISHING = ("probe", "feature", "k", "selected_on", "epoch", "value")
+_DISTINGUISHING = ("probe", "feature", "k", "draw", "variant", "selected_on", "epoch", "value")
 
 
 @dataclass(kw_only=True)
@@ -107,7 +107,7 @@ def numbers(
     """One number of every measured point: a frame with the row's columns, indexed by fingerprint.
 
     A number that has a k counts when it is `k`, one without always. A number from a checkpoint that was chosen on the
-    test split gives way to the point's other one unless `selected_on` asks for it.
+    samples that it is measured on gives way to the point's other one unless `selected_on` asks for it.
 
     Raises:
         ValueError: several numbers of one point remain; names the columns in which they differ.
@@ -119,7 +119,7 @@ def numbers(
     if selected_on is not None:
         held = held[held["selected_on"] == selected_on]
     else:
-        fair = held["selected_on"] != "test"
+        fair = held["selected_on"] != held["split"]
         held = held[fair | ~held["fingerprint"].isin(held.loc[fair, "fingerprint"])]
     held = held.drop_duplicates(["fingerprint", *_DISTINGUISHING])
     repeated = held[held["fingerprint"].duplicated(keep=False)]

@@ -4,7 +4,7 @@ Nothing is computed here and nothing is written: what is planned and not there s
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from stars.outcome import StoreError
-from stars.results import ROW_VERSION, SCHEMA, read, states
+from stars.results import READABLE, SCHEMA, read, states
 from stars.store import Store
 from stars.sweep import PLAN_SCHEMA, PLAN_VERSION, AxisValue, read_plans
 
@@ -67,8 +67,8 @@ def load(store: Store | Path | str, sweep: str | None = None, plan: pa.Table | N
     opened = store if isinstance(store, Store) else Store(store, read_only=True)
     planned = _plans(opened, sweep) if plan is None else plan
     measured = read(opened)
-    _require_version(planned, PLAN_VERSION, f"{opened.location / 'sweeps'}: planned points")
-    _require_version(measured, ROW_VERSION, f"{opened.location / 'results'}: rows")
+    _require_version(planned, {PLAN_VERSION}, f"{opened.location / 'sweeps'}: planned points")
+    _require_version(measured, READABLE, f"{opened.location / 'results'}: rows")
     points = _ordered(_distinct(_points(planned)))
     if sweep is None and plan is None:
         points += _unplanned(points, measured)
@@ -101,7 +101,8 @@ def notes(frame: pd.DataFrame) -> list[str]:
     were chosen on the test split.
     """
     measured = frame[frame["value"].notna()]
-    rows = measured.drop_duplicates(["fingerprint", "split", "probe", "feature", "k", "metric", "selected_on", "epoch"])
+    what = ["split", "probe", "feature", "k", "draw", "variant", "metric", "selected_on", "epoch"]
+    rows = measured.drop_duplicates(["fingerprint", *what])
     found = []
     codes = rows["code"].value_counts().sort_index()
     if len(codes) > 1:
@@ -143,10 +144,11 @@ def _plans(store: Store, sweep: str | None) -> pa.Table:
     return read_plans(store, sweep)
 
 
-def _require_version(table: pa.Table, version: int, place: str) -> None:
-    found = sorted({str(number) for number in table["schema_version"].to_pylist()})
-    if found not in ([], [str(version)]):
-        raise StoreError(f"{place} of schema version {', '.join(found)}; this code reads version {version} alone")
+def _require_version(table: pa.Table, readable: Collection[int], place: str) -> None:
+    found = set(table["schema_version"].to_pylist())
+    if not found <= set(readable):
+        shown, allowed = (", ".join(map(str, sorted(numbers))) for numbers in (found, readable))
+        raise StoreError(f"{place} of schema version {shown}; this code reads {allowed} alone")
 
 
 def _points(planned: pa.Table) -> Iterable[_Point]:

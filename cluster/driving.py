@@ -247,10 +247,8 @@ class Driving:
             reason = reason or ("its process died again and again" if status == "lost" else "an input failed")
             self.failed.append({"kind": kind(stage), "fingerprint": name, "status": status, "reason": reason})
         self.display.ended(name, kind(stage), status, seconds, reason)
-        numbers = {
-            " ".join(map(str, filter(None, (number.metric, number.k)))): number.value
-            for number in (read_numbers(store, stage) if status == "finished" else [])
-        }
+        measured = read_numbers(store, stage) if status == "finished" else []
+        numbers = {number.title(): number.value for number in measured if number.draw is None}
         for tracker in self.trackers:
             tracker.ended(stage, status, numbers)
         # Other units are steps on the way, of which the source knows nothing.

@@ -37,6 +37,9 @@ class Options:
     """Base values: the paper's text, the released code, or small; auto is small below 5,000 training sequences."""
     store: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
     """Where everything is kept. Default: $STARS_STORE, else ~/.stars/store."""
+    start: Annotated[str | None, tyro.conf.arg(metavar="NAME|FINGERPRINT", help_behavior_hint="")] = None
+    """Begin with this encoder of the store in place of stage 1: one imported with `python -m stars import-checkpoint`,
+    or any that a stage left."""
     seeds: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """Number of seeds, 0 to N-1. Default: the sweep's own."""
     reseed_pretraining: bool = False
@@ -107,18 +110,6 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Options:
         args=arguments,
         config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),
     )
-
-
-def whole_numbers(option: str, text: str | None) -> tuple[int, ...]:
-    """Ascending numbers from text like `1,4-6`; none from None. Raises ValueError naming the option and what it has."""
-    found: set[int] = set()
-    for part in [] if text is None else text.split(","):
-        first, dash, last = part.partition("-")
-        ends = (first, last) if dash else (first, first)
-        if not all(end.isdecimal() and len(end) <= 6 for end in ends) or int(ends[0]) > int(ends[1]):
-            raise ValueError(f"{option} has {part!r}; allowed: numbers and ranges, as 1,4-6")
-        found.update(range(int(ends[0]), int(ends[1]) + 1))
-    return tuple(sorted(found))
 
 
 def _read(name: str, text: str, sweep: Sweep) -> AxisValue:

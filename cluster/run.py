@@ -17,23 +17,25 @@ from rich.console import Console
 from cluster.binding import Run
 from cluster.budget import parse as parse_budget
 from cluster.carry import carry_out
-from cluster.options import Options, parse, whole_numbers
+from cluster.options import Options, parse
 from cluster.plan import show_plan, show_search_plan
 from cluster.resources import DoesNotFit, needs
 from stars.data import lists
 from stars.data.dataset import Data, describe, split, validation_subjects
 from stars.data.packed import Packed
+from stars.data.protocols import whole_numbers
 from stars.data.source import locate
+from stars.encoders import EncoderStage
+from stars.imported import find
 from stars.outcome import StoreError
 from stars.pretrain import Pretrain
-from stars.recipes import RECIPES
+from stars.recipes import RECIPES, Recipe, begun_with, recipe_name
 from stars.stage import Stage, upstream
 from stars.store import Store, default_location
 from stars.sweep import Point, Sweep, points
 from stars.terminal import console
 from stars.tune import Tune
 
-_SMALL_DATA = 5000
 _PRICE = "STARS_USD_PER_GPU_HOUR"
 
 
@@ -86,17 +88,16 @@ def bind(sweep: Sweep, options: Options, shown: Console) -> Run:
     packed = Packed.open(dataset)
     data = _described(options, packed)
     num_train = len(split(data, packed).train)
-    name = options.recipe
-    if name == "auto":
-        name = "small" if num_train < _SMALL_DATA else "paper"
-    recipe = replace(RECIPES[name](data), reseed_pretraining=options.reseed_pretraining)
+    name = recipe_name(options.recipe, num_train)
+    start = None if options.start is None else find(store, options.start)
+    recipe = _recipe(name, data, options, start)
     planned: list[Point] = [] if searching else points(sweep, recipe)
     validation = None
     targets: list[Stage] = [point.stage for point in planned]
     if searching:
         held_out = replace(data, validation_subjects=validation_subjects(data, packed))
         num_train = len(split(held_out, packed).train)
-        validation = replace(RECIPES[name](held_out), reseed_pretraining=options.reseed_pretraining)
+        validation = _recipe(name, held_out, options, start)
         targets = [sweep.point(validation, **sweep.some_point(validation), seed=0)]
     _check_batches(targets, num_train, options.workers)
     return Run(
@@ -109,6 +110,12 @@ def bind(sweep: Sweep, options: Options, shown: Console) -> Run:
         options=options,
         budget=parse_budget(options.budget, options.price) if options.budget else None,
     )
+
+
+def _recipe(name: str, data: Data, options: Options, start: EncoderStage | None) -> Recipe:
+    """The base values on these data. Raises ValueError for a start that does not fit them."""
+    recipe = replace(RECIPES[name](data), reseed_pretraining=options.reseed_pretraining)
+    return recipe if start is None else begun_with(recipe, start)
 
 
 def _described(options: Options, packed: Packed) -> Data:

@@ -111,7 +111,8 @@ class Seeking:
 def measured(store: Store, stage: Stage, settings: Settings) -> float | None:
     """The number that the search looks at, on validation subjects; None when the probe has no such number."""
     for number in read_numbers(store, stage):
-        if (number.split, number.metric) == ("val", settings.metric) and number.k in (None, settings.k):
+        wanted = (number.split, number.metric, number.selected_on) == ("val", settings.metric, "none")
+        if wanted and number.k in (None, settings.k):
             return number.value
     return None
 

@@ -5,6 +5,10 @@
     python -m stars synthesize --out DIR
     python -m stars import npz|pickle|folder PATH --out STORE                   also export npz|pickle STORE --out FILE
     python -m stars show STORE SAMPLE --out FILE.png|.gif                       also describe STORE --figure FILE.png
+    python -m stars import-checkpoint FILE                    weights of others, in the published layouts, as a start
+    python -m stars export-checkpoint ENCODER --format stars --out FILE                     also mamp, safetensors
+    python -m stars import-features FILE --data STORE         features of other systems, for KNN, linear and few-shot
+    python -m stars recipes                                   where paper and published code differ, and why
     python -m stars store ls                                  how much of everything there is
     python -m stars store verify                              compares every file with its hash
     python -m stars store gc --unreferenced                   lists what can be removed; --delete removes it
@@ -19,9 +23,13 @@ from pathlib import Path
 import tyro
 from tyro.extras import SubcommandApp
 
+from stars.checkpoint_commands import add_to as add_checkpoint_commands
 from stars.data.source import EMBEDDED
 from stars.data.synthetic import Synthetic, write
-from stars.data_commands import add_to
+from stars.data_commands import add_to as add_data_commands
+from stars.differences import page
+from stars.evaluate_command import add_to as add_evaluate_command
+from stars.feature_commands import add_to as add_feature_commands
 from stars.outcome import StoreError
 from stars.prepare_commands import prepare_ntu60, prepare_ntu120, prepare_ntu_folder, prepare_pku1, prepare_pku2
 from stars.store_commands import store_copy, store_gc, store_ls, store_verify
@@ -42,6 +50,11 @@ def synthesize(out: Path, source: tyro.conf.OmitArgPrefixes[Synthetic] = EMBEDDE
     _CONSOLE.print(f"{count} recordings in {out}", highlight=False)
 
 
+def recipes() -> None:
+    """Say where the recipes `paper` and `published` differ, and why, as Markdown (`docs/RECIPES.md`)."""
+    print(page(), end="")  # noqa: T201 - a page for a file, not lines for a terminal
+
+
 def application() -> SubcommandApp:
     """The commands as a tree."""
     top, prepare, store = SubcommandApp(), SubcommandApp(), SubcommandApp()
@@ -56,8 +69,12 @@ def application() -> SubcommandApp:
     store.command(name="copy")(store_copy)
     top.command(prepare, name="prepare", help="Pack recordings into one memory-mapped store.")
     top.command(synthesize)
+    top.command(recipes)
     top.command(store, name="store", help="Look after what has been computed.")
-    add_to(top)
+    add_data_commands(top)
+    add_checkpoint_commands(top)
+    add_evaluate_command(top)
+    add_feature_commands(top)
     return top
 
 

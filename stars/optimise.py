@@ -1,4 +1,4 @@
-"""Parameter groups, learning-rate schedules, clipping and the optimiser of both stages.
+"""Parameter groups, learning-rate schedules, clipping and the optimiser of both stages and of fine-tuning.
 
 A group's `scale` is its learning rate as a multiple of the schedule's; `set_learning_rate` applies it.
 """
@@ -101,6 +101,33 @@ def _decay_power(name: str, depth: int, first_tuned_block: int | None) -> int | 
         block = int(name.split(".")[1])
         return depth - block if block >= first_tuned_block else None
     return None
+
+
+def finetuning_groups(
+    encoder: Encoder, head: nn.Module, *, layer_decay: float, weight_decay: float
+) -> list[ParameterGroup]:
+    """Fine-tuning: everything is trained, the lower the slower (published code).
+
+    Layers are numbered from the embeddings, 0; block i is i + 1, the final layer norm and the head are the last one, L.
+    Layer n learns at `layer_decay ** (L - n)` of the schedule's rate. Vectors (biases, norms) are not decayed; learned
+    tables are.
+
+    Args:
+        encoder: the encoder.
+        head: what is trained on top of it.
+        layer_decay: factor from each layer to the one below; 1 for training from scratch.
+        weight_decay: AdamW's, per unit of learning rate.
+    """
+    depth = len(encoder.blocks)
+    groups: dict[tuple[int, float], list[nn.Parameter]] = {}
+    for name, parameter in [*encoder.named_parameters(), *head.named_parameters(prefix="head")]:
+        power = _decay_power(name, depth, first_tuned_block=0)
+        decay = 0.0 if parameter.ndim == 1 else weight_decay
+        groups.setdefault((depth + 1 if power is None else power, decay), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "scale": layer_decay**power}
+        for (power, decay), parameters in sorted(groups.items(), key=lambda entry: entry[0])
+    ]
 
 
 def warmup_cosine(

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 
 from stars.outcome import StoreError
 
+LATER: Mapping[bytes, bytes] = {b"stars": b"later"}
+"""Metadata of a column that files of older versions lack; it is null there."""
 _MOST_THREADS = 8
 
 
@@ -23,7 +25,7 @@ def to_bytes(table: pa.Table) -> bytes:
 
 
 def read_all(paths: Sequence[Path], schema: pa.Schema) -> pa.Table:
-    """The rows of all files, in their order.
+    """The rows of all files, in their order; a column that is marked `LATER` is null where a file lacks it.
 
     Raises:
         StoreError: a damaged file, or one with other columns; names it.
@@ -42,7 +44,16 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
         table = pq.ParquetFile(content, page_checksum_verification=True).read(use_threads=False)
     except (OSError, pa.ArrowException) as problem:
         raise StoreError(f"{path}: damaged, or not a Parquet file ({problem})") from problem
+    table = _completed(table, schema)
     if not table.schema.equals(schema):
         different = sorted({f.name for f in table.schema} ^ {f.name for f in schema}) or "types"
         raise StoreError(f"{path}: not written by this version; columns that differ: {different}")
+    return table
+
+
+def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the later columns that it lacks; all others are left to be compared."""
+    lacking = [column for column in schema if column.metadata == LATER and column.name not in table.schema.names]
+    for column in lacking:
+        table = table.add_column(schema.get_field_index(column.name), column, pa.nulls(len(table), column.type))
     return table

@@ -96,20 +96,30 @@ class Pretrain(EncoderStage):
         initialise(model, draws.generator(self.seed, 0, "initialise"))
         return model
 
+    def task(self, model: Mamp, packed: Packed, runtime: Runtime) -> "Pretraining":
+        """What is trained."""
+        return Pretraining(self, model, packed, runtime)
+
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: Runtime) -> None:
         """Leaves `encoder.safetensors`, `decoder.safetensors` and `curve.parquet`."""
         model = self.model().to(device=runtime.device, dtype=DTYPES[self.precision])
-        if self.epochs:
-            packed = Packed.open(inputs["data"])
-            task = Pretraining(self, model, packed, runtime)
-            losses = fit(task, runtime)
+        if not self.epochs:
             if runtime.rank == 0:
-                write_curve(out, losses, task.steps_per_epoch)
+                save_model(model, out)
+            return
+        task = self.task(model, Packed.open(inputs["data"]), runtime)
+        losses = fit(task, runtime)
         if runtime.rank == 0:
-            state = model.state_dict()
-            encoder = encoder_state(state)
-            save_tensors(out / ENCODER_FILE, encoder)
-            save_tensors(out / "decoder.safetensors", {k: v for k, v in state.items() if k not in encoder})
+            write_curve(out, losses, task.steps_per_epoch)
+            task.leave(out)
+
+
+def save_model(model: Mamp, out: Path) -> None:
+    """Leave encoder and decoder in files of their own."""
+    state = model.state_dict()
+    encoder = encoder_state(state)
+    save_tensors(out / ENCODER_FILE, encoder)
+    save_tensors(out / "decoder.safetensors", {k: v for k, v in state.items() if k not in encoder})
 
 
 class Pretraining:
@@ -119,7 +129,7 @@ class Pretraining:
 
     def __init__(self, stage: Pretrain, model: Mamp, packed: Packed, runtime: Runtime) -> None:
         """Bind the stage to its data and its worker."""
-        self.stage, self.runtime = stage, runtime
+        self.stage, self.model, self.runtime = stage, model, runtime
         parts = split(stage.data, packed)
         self.rows = torch.from_numpy(parts.train)
         self.clips = Clips(packed, runtime.device, DTYPES[stage.precision], **stage.data.filling())
@@ -127,9 +137,17 @@ class Pretraining:
         self.num_steps = (stage.horizon or stage.epochs) * self.steps_per_epoch
         self.continued = stage.horizon is not None
         self.modules: dict[str, nn.Module] = {"mamp": model}
-        self.prepared = runtime.prepare(model)
-        groups = decay_groups(model, stage.weight_decay, exempt=not stage.decay_all)
+        self.prepared = runtime.prepare(self.called())
+        groups = decay_groups(self.trained(), stage.weight_decay, exempt=not stage.decay_all)
         self.optimiser = adamw(groups, betas=(0.9, 0.95))
+
+    def called(self) -> nn.Module:
+        """What is called once a step, and whose gradients are averaged over the workers."""
+        return self.model
+
+    def trained(self) -> nn.Module:
+        """What has the parameters that are trained."""
+        return self.model
 
     def set_rates(self, step: int) -> float:
         """Linear warm-up, then half a cosine, per step."""
@@ -147,13 +165,24 @@ class Pretraining:
 
     def loss(self, step: int) -> Tensor:
         """Mean over this worker's masked tokens; all have equally many, so the workers' mean is the global one."""
+        x, uniform = self.see(self.batch(step), step)
+        loss: Tensor = self.prepared(x, uniform).loss
+        return loss
+
+    def batch(self, step: int) -> Tensor:
+        """Which samples the global batch of a step holds."""
+        return draws.batch(self.rows, seed=self.stage.seed, step=step, batch_size=self.stage.batch_size)
+
+    def see(self, rows: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """This worker's share of the batch, and the draws that decide its masks."""
         stage, rank, world_size = self.stage, self.runtime.rank, self.runtime.world_size
-        rows = draws.batch(self.rows, seed=stage.seed, step=step, batch_size=stage.batch_size)
         cut = draw(stage.view, self.clips.valid[rows], draws.generator(stage.seed, step, "view"))
         noise = torch.rand(2 * len(rows), stage.encoder.tokens, generator=draws.generator(stage.seed, step, "mask"))
         share = len(rows) // world_size
         mine = slice(rank * share, (rank + 1) * share)
         x = views(self.clips, rows[mine], stage.view, cut.part(rank, world_size))
-        uniform = noise[2 * mine.start : 2 * mine.stop].to(device=x.device, dtype=x.dtype)
-        loss: Tensor = self.prepared(x, uniform).loss
-        return loss
+        return x, noise[2 * mine.start : 2 * mine.stop].to(device=x.device, dtype=x.dtype)
+
+    def leave(self, out: Path) -> None:
+        """Write what was trained."""
+        save_model(self.model, out)

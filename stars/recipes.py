@@ -2,7 +2,8 @@
 
 `paper` is what the paper's text states, `published` what the released code does (which shaped the published numbers),
 `small` is the paper's method at a size that a laptop trains in minutes, for the embedded synthetic data and for own
-recordings of that order.
+recordings of that order. The first two know the paper's data sets by their names; others are treated as NTU-60.
+`docs/RECIPES.md` lists where they differ and why (`stars.differences`).
 """
 
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from stars.model.mamp import DecoderShape, Masking, Target
 from stars.pretrain import Pretrain
 from stars.probes.features import Features
 from stars.probes.knn import KNN
+from stars.stage import fingerprint, kind
+from stars.strategies.dino import DINO
+from stars.strategies.moco import MoCo
 from stars.strategies.nnclr import NNCLR
 from stars.tune import Tune
 
@@ -30,8 +34,21 @@ class Recipe:
         stage1: pretraining.
         stage2: tuning, with `stage1` as its start.
         test_crop: centre crop of features, as a fraction.
+        moco: the strategy that stage 2 is compared with.
+        dino: another one.
+        head_epochs: of three-stage training, epochs in which the head alone is trained.
+        third_epochs: of three-stage training, epochs in which head and encoder are tuned.
+        linear_epochs: of the linear probe.
+        linear_batch_size: sequences in one of its batches.
+        linear_rate: its learning rate at the start.
+        finetune_epochs: of fine-tuning.
+        finetune_warmup_epochs: of these, with a rising learning rate.
+        finetune_batch_size: sequences in one of its batches.
+        finetune_rate: its largest learning rate.
+        finetune_hidden: width of its classifier's hidden layer.
         k: numbers of neighbours that KNN reports.
         reseed_pretraining: whether a sweep's seeds reseed stage 1 too; otherwise it keeps its own.
+        start: the encoder that tuning begins with in place of stage 1 (see `begun_with`); None is stage 1.
     """
 
     name: str
@@ -39,11 +56,26 @@ class Recipe:
     stage1: Pretrain
     stage2: Tune
     test_crop: float
+    moco: MoCo = MoCo()
+    dino: DINO = DINO()
+    head_epochs: int = 20
+    third_epochs: int = 10
+    linear_epochs: int = 100
+    linear_batch_size: int = 256
+    linear_rate: float = 0.1
+    finetune_epochs: int = 100
+    finetune_warmup_epochs: int = 5
+    finetune_batch_size: int = 48
+    finetune_rate: float = 3e-4
+    finetune_hidden: int = 2048
     k: tuple[int, ...] = (1, 2, 5, 10)
     reseed_pretraining: bool = False
+    start: EncoderStage | None = None
 
-    def pretrain(self, seed: int) -> Pretrain:
-        """Stage 1 as a point with this seed uses it."""
+    def pretrain(self, seed: int) -> EncoderStage:
+        """Stage 1 as a point with this seed uses it, or the encoder that stands in its place."""
+        if self.start is not None:
+            return self.start
         return replace(self.stage1, seed=seed) if self.reseed_pretraining else self.stage1
 
     def untrained(self, seed: int) -> Pretrain:
@@ -54,6 +86,12 @@ class Recipe:
         """Stage 2 as a point with this seed uses it."""
         return replace(self.stage2, start=self.pretrain(seed), seed=seed)
 
+    def three_stage(self, seed: int) -> Tune:
+        """STARS-3stage (paper, supplement A): the head alone, then head and encoder."""
+        tuned = self.tune(seed)
+        head = replace(tuned, tuned_blocks=0, epochs=self.head_epochs)
+        return replace(tuned, start=head, epochs=self.third_epochs, continue_objective=True)
+
     def knn(self, encoder: EncoderStage) -> KNN:
         """The KNN probe of an encoder."""
         precision = self.stage1.precision
@@ -63,7 +101,10 @@ class Recipe:
     def context(self) -> dict[str, bool | int | float | str]:
         """What was chosen, for the reader of a table."""
         data = self.data
+        # Only where there is one: the plans of sweeps without it keep their names.
+        begun = {} if self.start is None else {"start": f"{kind(self.start)} {fingerprint(self.start)[:16]}"}
         return {
+            **begun,
             "recipe": self.name,
             "dataset": data.name,
             "data_content": data.content,
@@ -74,19 +115,77 @@ class Recipe:
         }
 
 
+def begun_with(recipe: Recipe, start: EncoderStage) -> Recipe:
+    """The recipe with an encoder that is there in place of stage 1, whose sizes and sequence length it takes over.
+
+    Raises:
+        ValueError: the encoder has another number of joints than the data, or seeds were to reseed stage 1.
+    """
+    shape = start.encoder_shape()
+    if shape.joints != recipe.data.joints:
+        raise ValueError(f"--start has an encoder of {shape.joints} joints; allowed: the data's {recipe.data.joints}")
+    if recipe.reseed_pretraining:
+        raise ValueError("--reseed-pretraining with --start, which leaves no stage 1 to reseed; allowed: one of them")
+    # What is left of stage 1 is the untrained encoder that tables compare with: of the same sizes.
+    stage1 = replace(
+        recipe.stage1,
+        encoder=shape,
+        decoder=replace(recipe.stage1.decoder, width=shape.width),
+        view=replace(recipe.stage1.view, frames=shape.frames),
+    )
+    stage2 = replace(recipe.stage2, start=start, view=replace(recipe.stage2.view, frames=shape.frames))
+    return replace(recipe, stage1=stage1, stage2=stage2, start=start)
+
+
 def unlabelled(data: Data) -> Data:
     """The data as self-supervised stages see them: no label rule re-keys a training."""
     return replace(data, label_rule="action")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _DataSet:
+    """What differs between the paper's data sets.
+
+    Attributes:
+        temperature: of stage 1's masking.
+        decoder_depth: in the released code.
+        layer_decay: in the released code.
+        learning_rate: of stage 2 in the released code.
+        linear_rate: of the linear probe in the released code.
+        linear_batch_size: the same.
+        horizon: epoch of stage 1 whose checkpoint the released code goes on with; None is the last.
+    """
+
+    temperature: float
+    decoder_depth: int
+    layer_decay: float
+    learning_rate: float
+    linear_rate: float = 0.1
+    linear_batch_size: int = 256
+    horizon: int | None = None
+
+
+_NTU60 = _DataSet(temperature=0.8, decoder_depth=3, layer_decay=0.45, learning_rate=1e-3)
+_NTU120 = _DataSet(temperature=0.75, decoder_depth=5, layer_decay=0.4, learning_rate=1e-3)
+_PKU = _DataSet(temperature=0.8, decoder_depth=5, layer_decay=0.35, learning_rate=1e-4, horizon=300)
+_PKU2 = replace(_PKU, linear_rate=0.01, linear_batch_size=32)
+# By the beginning of their names: those that `prepare` gives, and those of the published data files.
+_DATA_SETS = {"ntu60": _NTU60, "ntu120": _NTU120, "pku2": _PKU2, "pkuv2": _PKU2, "pku": _PKU}
+
+
+def _data_set(data: Data) -> _DataSet:
+    known = (found for name, found in _DATA_SETS.items() if data.name.lower().startswith(name))
+    return next(known, _NTU60)
+
+
 def paper(data: Data) -> Recipe:
-    """What the text states (section 4.2); where it is silent, MAMP's published values."""
+    """What the text states (section 4.2); where it is silent, the published values."""
     stage1 = Pretrain(
         data=unlabelled(data),
         encoder=EncoderShape(frames=120, joints=data.joints, patch=4, width=256, depth=8, heads=8),
         decoder=DecoderShape(width=256, depth=5),
-        masking=Masking(ratio=0.9, temperature=0.8),
-        target=Target(kind="motion", stride=4, normalise=False),
+        masking=Masking(ratio=0.9, temperature=_data_set(data).temperature, intensity="absolute"),
+        target=Target(kind="motion", stride=4, normalise=False, difference="backward"),
         view=View(frames=120, crop=(0.5, 1.0), rotation=0.3),
         epochs=400,
         warmup_epochs=20,
@@ -116,21 +215,42 @@ def paper(data: Data) -> Recipe:
 
 
 def published(data: Data) -> Recipe:
-    """What the released code does on NTU-60: its configuration files and its defaults."""
-    base = paper(data)
+    """What the released code does: its configuration files, its defaults and its defects."""
+    base, known = paper(data), _data_set(data)
     stage1 = replace(
-        base.stage1, decoder=DecoderShape(width=256, depth=3), target=Target(kind="motion", stride=1, normalise=True)
+        base.stage1,
+        decoder=DecoderShape(width=256, depth=known.decoder_depth),
+        masking=Masking(ratio=0.9, temperature=known.temperature),
+        target=Target(kind="motion", stride=1, normalise=True),
+        decay_all=True,
+        horizon=known.horizon,
     )
     stage2 = replace(
         base.stage2,
         start=stage1,
         strategy=NNCLR(queue_size=32768, temperature=0.07, hidden=4096),
         view=View(frames=120, crop=(1.0,)),
-        layer_decay=0.45,
+        layer_decay=known.layer_decay,
+        learning_rate=known.learning_rate,
         epochs=10,
         freeze_shifts=False,
     )
-    return replace(base, name="published", stage1=stage1, stage2=stage2, test_crop=0.95)
+    # Four workers with 32 samples each; the length of an epoch is that of NTU-60 XSub whatever the data.
+    moco = MoCo(same_start=False, published_world=4)
+    dino = DINO(
+        same_start=False, group_size=32, koleo_chunks=True, late_momentum=True, momentum_epoch_steps=40091 // 32
+    )
+    return replace(
+        base,
+        name="published",
+        stage1=stage1,
+        stage2=stage2,
+        test_crop=0.95,
+        moco=moco,
+        dino=dino,
+        linear_rate=known.linear_rate,
+        linear_batch_size=known.linear_batch_size,
+    )
 
 
 def small(data: Data) -> Recipe:
@@ -141,11 +261,13 @@ def small(data: Data) -> Recipe:
     body, a tenth is too little to predict from, hence a mask ratio of 0.8.
     """
     base = paper(data)
+    # Relative intensity and motion ahead, as published: on these the values below were chosen.
     stage1 = replace(
         base.stage1,
         encoder=EncoderShape(frames=24, joints=data.joints, patch=6, width=64, depth=4, heads=4),
         decoder=DecoderShape(width=64, depth=1),
         masking=Masking(ratio=0.8, temperature=0.8),
+        target=Target(kind="motion", stride=4, normalise=False),
         view=View(frames=24, crop=(0.5, 1.0), rotation=0.3),
         epochs=60,
         warmup_epochs=5,
@@ -159,8 +281,34 @@ def small(data: Data) -> Recipe:
         epochs=6,
         batch_size=64,
         learning_rate=3e-3,
+        share_frozen_half=True,
     )
-    return replace(base, name="small", stage1=stage1, stage2=stage2)
+    return replace(
+        base,
+        name="small",
+        stage1=stage1,
+        stage2=stage2,
+        moco=MoCo(queue_size=512, temperature=0.3, hidden=1024, momentum=0.99),
+        dino=DINO(outputs=64, local_frames=12, momentum=0.99),
+        head_epochs=6,
+        third_epochs=3,
+        linear_epochs=60,
+        linear_batch_size=64,
+        finetune_epochs=20,
+        finetune_warmup_epochs=2,
+        finetune_batch_size=16,
+        finetune_rate=1e-3,
+        finetune_hidden=256,
+    )
 
 
 RECIPES: dict[str, Callable[[Data], Recipe]] = {"paper": paper, "published": published, "small": small}
+
+_SMALL_DATA = 5000
+
+
+def recipe_name(asked: str, num_train: int) -> str:
+    """The recipe's name; `auto` is small below 5,000 training sequences, else the paper's."""
+    if asked != "auto":
+        return asked
+    return "small" if num_train < _SMALL_DATA else "paper"

@@ -16,11 +16,13 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from stars.outcome import Outcome, StoreError
-from stars.parquet import read_all, to_bytes
+from stars.parquet import LATER, read_all, to_bytes
 from stars.stage import Stage, fingerprint
 from stars.store import Store
 
-ROW_VERSION = 1
+ROW_VERSION = 2
+READABLE = frozenset({1, ROW_VERSION})
+"""Versions of rows that this code reads: what came later than a row is null there."""
 NUMBERS = "numbers.json"
 PREDICTIONS = "predictions.parquet"
 
@@ -37,6 +39,8 @@ SCHEMA = pa.schema(
         pa.field("stage_version", pa.int32(), nullable=False),
         pa.field("feature", pa.string(), nullable=False),
         pa.field("k", pa.int32()),
+        pa.field("draw", pa.int32(), metadata=LATER),
+        pa.field("variant", pa.string(), metadata=LATER),
         pa.field("metric", pa.string(), nullable=False),
         # A fraction, not per cent.
         pa.field("value", pa.float64()),
@@ -69,11 +73,14 @@ class Number:
         probe: `knn`, `linear`, …
         feature: which vector of the encoder: `pooled`, `projected`, …; empty where none is used.
         k: neighbours, where there are any.
-        metric: `accuracy` is a fraction in [0, 1].
+        metric: `accuracy` is a fraction in [0, 1]; over several draws it is their mean, and what belongs to one of them
+            has a metric of its own (`accuracy_of_draw`), so that nobody averages it a second time.
         value: the number.
         count: samples it was computed on.
         selected_on: what chose the checkpoint: `none` is the last epoch.
         epoch: the epoch of the checkpoint, where there is one.
+        draw: which draw, from 0, of those that the probe averages over.
+        variant: which of several settings that the probe measured side by side.
     """
 
     split: Literal["train", "val", "test"]
@@ -85,6 +92,13 @@ class Number:
     count: int
     selected_on: Literal["none", "val", "test"] = "none"
     epoch: int | None = None
+    draw: int | None = None
+    variant: str | None = None
+
+    def title(self) -> str:
+        """What tells it from the probe's other numbers, in few words."""
+        chosen = "" if self.selected_on == "none" else f"best on {self.selected_on}"
+        return " ".join(str(part) for part in (self.metric, self.k, self.variant, chosen) if part)
 
 
 def write_numbers(folder: Path, numbers: Sequence[Number]) -> None:
@@ -176,8 +190,7 @@ def _provenance(stage: Stage, outcome: Outcome) -> dict[str, Any]:
         "libraries": measured["libraries"],
         "finished": datetime.fromisoformat(measured["finished"]),
         "schema_version": ROW_VERSION,
-        "k": None,
-        "epoch": None,
+        **dict.fromkeys(("k", "draw", "variant", "epoch")),
     }
 
 

@@ -70,12 +70,16 @@ class Stage(Value):
         """
         return self
 
+    def implied(self) -> "Mapping[str, Stage]":
+        """Stages that it reads beside those in its fields, by input name: what they are follows from the fields."""
+        return {}
+
     def run(self, inputs: Mapping[str, Path], out: Path, runtime: "Runtime") -> None:
         """Do the work.
 
         Args:
-            inputs: for every field that is a stage or a data set, the folder that holds it (read only). A tuple of
-                stages called `name` appears as `name[0]`, `name[1]`, …
+            inputs: for every field that is a stage or a data set, and for every implied stage, the folder that holds it
+                (read only). A tuple of stages called `name` appears as `name[0]`, `name[1]`, …
             out: an empty folder; what is in it when `run` returns becomes the stage's output.
             runtime: rank, device, collective operations, progress and checkpoints.
         """
@@ -157,8 +161,8 @@ def fingerprint(value: Value) -> str:
 
 
 def needs(stage: Stage) -> dict[str, Stage]:
-    """What the stage reads: its fields that are stages, by input name."""
-    return children(stage, Stage)
+    """What the stage reads: its fields that are stages, and those that they imply, by input name."""
+    return {**children(stage, Stage), **stage.implied()}
 
 
 def children(stage: Stage, cls: type[V]) -> dict[str, V]:

@@ -8,14 +8,14 @@ from typing import Any
 from stars.data.dataset import Data
 from stars.execute import republish
 from stars.outcome import Outcome
-from stars.recipes import Recipe, small
+from stars.recipes import Recipe
 from stars.results import NUMBERS, PREDICTIONS, Number, write_numbers
 from stars.runtime import save_checkpoint
 from stars.stage import Stage, fingerprint, kind, needs, upstream
 from stars.store import Attempt, Store
 from stars.sweep import Point, Sweep, plan_table, points, write_plan
 from sweeps.lr_decay import SWEEP
-from tests.examples import DATA
+from tests.examples import DATA, plain
 
 MEASURED = {
     "seconds": 1.0,
@@ -61,7 +61,7 @@ def end(store: Store, attempt: Attempt, status: Any, reason: str = "") -> Outcom
 
 def bound(data: Data, decays: Sequence[float], seeds: int) -> tuple[Sweep, Recipe]:
     """The decay sweep, smaller, and what it builds on."""
-    return SWEEP.widened({"layer_decay": tuple(decays), "seed": range(seeds)}), small(data)
+    return SWEEP.widened({"layer_decay": tuple(decays), "seed": range(seeds)}), plain(data)
 
 
 def grid(*, data: Data = DATA, decays: Sequence[float] = (0.2, 1.0), seeds: int = 2) -> list[Point]:
@@ -85,7 +85,7 @@ def finish_all(store: Store, wanted: Sequence[Point]) -> None:
 
 def stranger() -> list[Stage]:
     """A probe that no plan mentions with everything it needs, inputs first; nothing of it is shared with a plan."""
-    recipe = small(replace(DATA, name="elsewhere", content="1" * 64))
+    recipe = plain(replace(DATA, name="elsewhere", content="1" * 64))
     return upstream(recipe.knn(recipe.tune(0)))
 
 

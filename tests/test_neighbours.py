@@ -82,13 +82,64 @@ def test_weighted_vote_sums_exponentials() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 4, (50, 9), generator=generator)
     similarities = (torch.rand(50, 9, generator=generator) * 2 - 1).sort(dim=1, descending=True).values
-    for k in (1, 6, 9):
-        ours = weighted_vote(similarities, labels, k, 0.5, 4)
+    votes = weighted_vote(similarities, labels, (1, 6, 9), 0.5, 4)
+    for k, ours in votes.items():
         for row in range(50):
             scores = [0.0] * 4
             for position in range(k):
                 scores[labels[row, position]] += math.exp(similarities[row, position] / 0.5)
             assert int(ours[row]) == max(range(4), key=scores.__getitem__)
+
+
+def test_a_small_temperature_overflows_nothing() -> None:
+    similarities, labels = torch.tensor([[0.9, 0.8, 0.8, 0.8]]), torch.tensor([[1, 0, 0, 0]])
+    assert [int(label) for label in weighted_vote(similarities, labels, (1, 4), 1e-4, 2).values()] == [1, 1]
+    assert int(weighted_vote(similarities, labels, (4,), 1.0, 2)[4]) == 0
+
+
+def test_tied_votes_go_to_the_class_of_the_nearest() -> None:
+    labels = torch.tensor([[3, 1, 1, 3, 0], [2, 2, 0, 0, 0], [4, 3, 2, 1, 0], [1, 2, 0, 0, 2]])
+    predictions = plain_vote(labels, [1, 2, 3, 4, 5], "nearest")
+    assert predictions[1].tolist() == [3, 2, 4, 1]
+    assert predictions[2].tolist() == [3, 2, 4, 1]
+    assert predictions[3].tolist() == [1, 2, 4, 1]
+    assert predictions[4].tolist() == [3, 2, 4, 0]
+    assert predictions[5].tolist() == [3, 0, 4, 2]
+
+
+def test_ties_are_decided_as_by_counting() -> None:
+    labels = torch.randint(0, 5, (300, 12), generator=torch.Generator().manual_seed(0))
+    by_rule = {ties: plain_vote(labels, range(1, 13), ties) for ties in ("smallest", "nearest")}
+    for k in range(1, 13):
+        for row, voted in enumerate(labels[:, :k].tolist()):
+            most = max(map(voted.count, voted))
+            winners = [label for label in voted if voted.count(label) == most]
+            assert int(by_rule["smallest"][k][row]) == min(winners)
+            assert int(by_rule["nearest"][k][row]) == winners[0], "the first of them stands nearest"
+
+
+@pytest.mark.parametrize("size", [64, 700, 1999])
+@pytest.mark.parametrize("count", [1, 3, 10])
+@pytest.mark.parametrize("levels", [3, 40, 10**6])
+def test_the_search_by_groups_finds_what_a_stable_sort_finds(size: int, count: int, levels: int) -> None:
+    """With few levels nearly all entries tie, also across groups and at the edge of the list."""
+    generator = torch.Generator().manual_seed(size + count)
+    similarity = torch.randint(levels, (40, size), generator=generator).float()
+    values, indices = neighbours._largest(similarity, count)
+    expected = similarity.sort(dim=1, descending=True, stable=True)
+    assert torch.equal(values, expected.values[:, :count])
+    assert torch.equal(indices, expected.indices[:, :count])
+
+
+def test_features_that_are_no_numbers_are_refused() -> None:
+    bank = features(5, 0)
+    for wrong in (math.nan, math.inf, -math.inf):
+        broken = bank.clone()
+        broken[2, 1] = wrong
+        with pytest.raises(ValueError, match="bank holds features that are NaN or infinite; allowed: finite"):
+            nearest(bank, broken, 1)
+        with pytest.raises(ValueError, match="query holds features that are NaN or infinite; allowed: finite"):
+            nearest(broken, bank, 1)
 
 
 def test_impossible_requests_are_refused() -> None:
@@ -101,6 +152,6 @@ def test_impossible_requests_are_refused() -> None:
         with pytest.raises(ValueError, match=f"k is {k}; allowed: 1 to the 3"):
             plain_vote(labels, [1, k])
         with pytest.raises(ValueError, match=f"k is {k}; allowed: 1 to the 3"):
-            weighted_vote(torch.zeros(2, 3), labels, k, 0.1, 2)
+            weighted_vote(torch.zeros(2, 3), labels, [1, k], 0.1, 2)
     with pytest.raises(ValueError, match=r"temperature is 0\.0; allowed: above 0"):
-        weighted_vote(torch.zeros(2, 3), labels, 1, 0.0, 2)
+        weighted_vote(torch.zeros(2, 3), labels, [1], 0.0, 2)

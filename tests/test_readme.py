@@ -14,6 +14,7 @@ from cluster.run import bind, main
 from stars.__main__ import application
 from stars.data.source import locate
 from stars.recipes import small
+from stars.stage import fingerprint
 from stars.store import Store
 from stars.sweep import Sweep, plan_table, write_plan
 from sweeps.lr_decay import SWEEP
@@ -22,6 +23,7 @@ from tests.examples import DATA
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+EXAMPLES: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [shlex.split(line, comments=True) for line in re.findall(r"^    (\S.*)$", README, re.MULTILINE)]
 
 
@@ -83,8 +85,18 @@ def test_analysis_command(embedded: Store, capsys: pytest.CaptureFixture[str]) -
     assert "stage 1 only" in capsys.readouterr().out
 
 
+def test_the_variants_are_values_of_their_own() -> None:
+    (code,) = [text for text in EXAMPLES if "recipe.three_stage" in text]
+    lines = [line.partition("#")[0] for line in code.splitlines() if line.startswith(("recipe.", "replace("))]
+    scope: dict[str, object] = {"recipe": small(DATA)}
+    exec(code, scope)
+    made = [eval(line, scope) for line in lines]
+    assert len(made) == 5
+    assert len({fingerprint(stage) for stage in (*made, small(DATA).tune(0))}) == 6
+
+
 def test_the_python_example_names_columns_that_exist(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (code,) = [text for text in EXAMPLES if "analysis.load" in text]
     store = Store(tmp_path)
     recipe = small(DATA)
     from stars.sweep import points

@@ -97,9 +97,9 @@ def test_the_graph_is_the_nesting() -> None:
 def test_recipes_keep_their_fingerprints() -> None:
     """Re-keying throws away what people have computed: when this fails, it is to be meant."""
     pinned = {
-        "paper": "7fe02347ec4d3c49",
-        "published": "02e0e9cea1376402",
-        "small": "9d005722046718d7",
+        "paper": "6f62a60d60bdb9ea",
+        "published": "84ed822bb6353139",
+        "small": "04bcfc974a45a418",
     }
     found = {name: fingerprint(make(DATA).stage2)[:16] for name, make in RECIPES.items()}
     assert found == pinned

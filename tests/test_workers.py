@@ -6,6 +6,7 @@ In double precision; the differences come from the order of sums alone.
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,9 @@ from stars.execute import realise
 from stars.fit import Interrupted
 from stars.runtime import PlainRuntime
 from stars.store import Store
+from stars.strategies.dino import DINO
+from stars.strategies.moco import MoCo
+from stars.strategies.nnclr import NNCLR
 from stars.tune import Tune, Tuning
 from tests import gloo
 from tests.processes import as_workers
@@ -27,18 +31,34 @@ TOLERANCE = 1e-6
 """1e-5 is promised. Found here: 2e-11, and 1e-8 where shifts are trained, whose gradient is nothing but rounding."""
 
 
+MOCO = MoCo(queue_size=20, hidden=32, momentum=0.9, same_start=False, published_world=4)
+DISTIL = DINO(outputs=16, momentum=0.9, num_locals=2, local_frames=8, group_size=4)
+"""Both teachers move far enough within 9 steps to be seen; two of four workers share a group."""
+
+
+def nnclr(stage2: Tune, **changes: Any) -> Tune:
+    assert isinstance(stage2.strategy, NNCLR)
+    return replace(stage2, strategy=replace(stage2.strategy, **changes))
+
+
 VARIANTS: dict[str, Callable[[Tune], EncoderStage]] = {
     "stage 1": lambda stage2: stage2.start,
     "stage 2": lambda stage2: stage2,
-    "two views": lambda stage2: replace(stage2, strategy=replace(stage2.strategy, num_views=2)),
-    "drawn neighbours": lambda stage2: replace(stage2, strategy=replace(stage2.strategy, neighbours=3)),
+    "two views": lambda stage2: nnclr(stage2, num_views=2),
+    "drawn neighbours": lambda stage2: nnclr(stage2, neighbours=3),
     "all blocks": lambda stage2: replace(stage2, tuned_blocks=2),
     "head alone": lambda stage2: replace(stage2, tuned_blocks=0),
     "shifts trained": lambda stage2: replace(stage2, freeze_shifts=False),
+    "gradient through both views": lambda stage2: nnclr(stage2, num_views=2, symmetric=True),
+    "moco": lambda stage2: replace(stage2, strategy=MOCO),
+    "dino": lambda stage2: replace(stage2, strategy=DISTIL),
+    "dino of a fixed view": lambda stage2: replace(
+        stage2, strategy=replace(DISTIL, assignment="centring", num_locals=0), view=replace(stage2.view, crop=(0.9,))
+    ),
 }
 """Both stages, and what of stage 2 goes other ways through the workers."""
 
-TRAINED = {1: ("stage 1", "stage 2"), 2: tuple(VARIANTS), 4: ("stage 1", "stage 2")}
+TRAINED = {1: ("stage 1", "stage 2"), 2: tuple(VARIANTS), 4: ("stage 1", "stage 2", "moco", "dino")}
 """Numbers of workers, and the variants that they train."""
 
 
@@ -117,7 +137,7 @@ def test_the_second_view_is_encoded_without_gradient(tiny: Tiny, plain: Store) -
     objective = stage.strategy.build(stage.encoder_shape().width, torch.Generator().manual_seed(0)).double()
     task = Tuning(stage, encoder, objective, Packed.open(tiny.packed), PlainRuntime())
     seen: list[Tensor] = []
-    objective.register_forward_pre_hook(lambda _, given: seen.extend(given[0]))
+    objective.register_forward_pre_hook(lambda _, given: seen.extend(given[0].student))
     torch.autograd.backward(task.loss(0))
     assert [pooled.requires_grad for pooled in seen] == [True, False]
     assert not torch.equal(*seen), "the two are drawn apart"

@@ -90,6 +90,18 @@ def listed(
     return np.flatnonzero(is_listed), np.flatnonzero(~is_listed)
 
 
+def whole_numbers(option: str, text: str | None) -> tuple[int, ...]:
+    """Ascending numbers from text like `1,4-6`; none from None. Raises ValueError naming the option and what it has."""
+    found: set[int] = set()
+    for part in [] if text is None else text.split(","):
+        first, dash, last = part.partition("-")
+        ends = (first, last) if dash else (first, first)
+        if not all(end.isdecimal() and len(end) <= 6 for end in ends) or int(ends[0]) > int(ends[1]):
+            raise ValueError(f"{option} has {part!r}; allowed: numbers and ranges, as 1,4-6")
+        found.update(range(int(ends[0]), int(ends[1]) + 1))
+    return tuple(sorted(found))
+
+
 def is_training(protocol: Published, group: int) -> bool:
     """Whether a protocol trains on a subject, camera or setup."""
     match protocol:

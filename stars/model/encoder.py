@@ -9,7 +9,7 @@ model that was started from nothing fails at its first step instead of training 
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -158,10 +158,19 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.mlp = Perceptron(width, int(width * mlp_ratio))
 
-    def forward(self, tokens: Float[Tensor, "row token width"]) -> Float[Tensor, "row token width"]:
-        """Attention, then perceptron, each added to what came in."""
-        tokens = tokens + self.attn(self.norm1(tokens))
-        mixed: Tensor = tokens + self.mlp(self.norm2(tokens))
+    def forward(
+        self, tokens: Float[Tensor, "row token width"], kept: Float[Tensor, "branch=2 row"] | None = None
+    ) -> Float[Tensor, "row token width"]:
+        """Attention, then perceptron, each added to what came in.
+
+        Args:
+            tokens: of the block below.
+            kept: by what attention and perceptron are multiplied (see `stars.model.dropping`); None is 1.
+        """
+        attended = self.attn(self.norm1(tokens))
+        tokens = tokens + (attended if kept is None else attended * kept[0, :, None, None])
+        perceived = self.mlp(self.norm2(tokens))
+        mixed: Tensor = tokens + (perceived if kept is None else perceived * kept[1, :, None, None])
         return mixed
 
 
@@ -187,60 +196,80 @@ class Transformer(nn.Module):
         Raises:
             ValueError: rows that have not the encoder's number of frames and joints.
         """
-        if rows.shape[1:3] != (self.shape.frames, self.shape.joints):
-            wanted = f"{self.shape.frames} frames of {self.shape.joints} joints"
-            raise ValueError(f"a row has {rows.shape[1]} frames of {rows.shape[2]} joints; allowed: {wanted}")
+        if rows.shape[1] != self.shape.frames:
+            self._refuse(rows, f"{self.shape.frames} frames")
+        return self._patches(rows)
+
+    def _patches(self, rows: Float[Tensor, "row time joint 3"]) -> Float[Tensor, "row token feature"]:
+        if rows.shape[2] != self.shape.joints or rows.shape[1] % self.shape.patch:
+            self._refuse(rows, f"a multiple of {self.shape.patch} frames")
         return patchify(rows, self.shape.patch).flatten(1, 2)
 
-    def positions(self) -> Float[Tensor, "token width"]:
-        """What is added to a token for its time and its joint."""
-        return (self.pos_embed + self.temp_embed).flatten(0, 2)
+    def _refuse(self, rows: Float[Tensor, "row time joint 3"], frames: str) -> NoReturn:
+        wanted = f"{frames} of {self.shape.joints} joints"
+        raise ValueError(f"a row has {rows.shape[1]} frames of {rows.shape[2]} joints; allowed: {wanted}")
+
+    def positions(self, segments: int | None = None) -> Float[Tensor, "token width"]:
+        """What is added to a token for its time and its joint.
+
+        Args:
+            segments: tokens along time; None = the encoder's own. At any other number the table of times is resized.
+        """
+        times = self.temp_embed if segments is None else resize_times(self.temp_embed, segments)
+        return (self.pos_embed + times).flatten(0, 2)
 
     def embed(self, rows: Float[Tensor, "row time joint 3"]) -> Float[Tensor, "row token width"]:
-        """All tokens of each row, positions added. Raises ValueError as `patches` does."""
-        embedded: Tensor = self.joints_embed(self.patches(rows)) + self.positions()
+        """All tokens of each row, positions added; rows of any whole number of patches.
+
+        Raises:
+            ValueError: rows of other joints than the encoder's, or of frames that make no whole number of patches.
+        """
+        embedded: Tensor = self.joints_embed(self._patches(rows)) + self.positions(rows.shape[1] // self.shape.patch)
         return embedded
 
     def encode(
-        self, tokens: Float[Tensor, "row token width"], first_tuned: int = 0
+        self,
+        tokens: Float[Tensor, "row token width"],
+        kept: Float[Tensor, "block branch=2 row"] | None = None,
     ) -> Float[Tensor, "row token width"]:
         """All blocks and the final layer norm.
 
         Args:
             tokens: from `embed`, or some of them.
-            first_tuned: blocks below this index (and whatever made `tokens`) run without gradient and store nothing.
+            kept: by what the branches of each block are multiplied, row by row; None is 1.
         """
-        with_gradient = torch.is_grad_enabled()
         for index, block in enumerate(self.blocks):
-            with torch.set_grad_enabled(with_gradient and index >= first_tuned):
-                tokens = block(tokens)
+            tokens = block(tokens, None if kept is None else kept[index])
         encoded: Tensor = self.norm(tokens)
         return encoded
 
-    def pooled(self, x: Float[Tensor, "batch body time joint 3"], first_tuned: int = 0) -> Float[Tensor, "batch width"]:
+    def pooled(self, x: Float[Tensor, "batch body time joint 3"]) -> Float[Tensor, "batch width"]:
         """One feature vector a sample: the mean over all bodies and tokens of the final layer norm's output.
 
         An absent body (all coordinates exactly 0) counts in the mean, as in the published code. Its output is the
         same in every sample, so one all-zero row a call is encoded in place of all of them; value and gradient are
         those of encoding each.
-
-        Args:
-            x: joint coordinates.
-            first_tuned: as in `encode`.
         """
         rows, row_of_body = distinct_rows(x)
-        per_row = self.encode(self.embed(rows), first_tuned).mean(dim=1)
+        per_row = self.encode(self.embed(rows)).mean(dim=1)
         return per_row[row_of_body].mean(dim=1)
+
+
+def resize_times(table: Float[Tensor, "1 segment 1 width"], segments: int) -> Float[Tensor, "1 resized 1 width"]:
+    """The learned table of times for another number of segments: bicubic, corners not aligned (published code)."""
+    if segments == table.shape[1]:
+        return table
+    as_image = table.permute(0, 3, 1, 2)
+    resized = functional.interpolate(as_image, size=(segments, 1), mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1)
 
 
 class Encoder(Transformer):
     """The transformer as stage 2 and the probes call it: bodies in, one feature vector a sample out."""
 
-    def forward(
-        self, x: Float[Tensor, "batch body time joint 3"], first_tuned: int = 0
-    ) -> Float[Tensor, "batch width"]:
+    def forward(self, x: Float[Tensor, "batch body time joint 3"]) -> Float[Tensor, "batch width"]:
         """`pooled`; what a wrapper for several workers calls."""
-        return self.pooled(x, first_tuned)
+        return self.pooled(x)
 
 
 def distinct_rows(

@@ -1,4 +1,4 @@
-"""What stage 2 puts on the encoder: projector (a batch norm) and predictor (a perceptron).
+"""The contrastive head, NNCLR's and MoCo's: projector (a batch norm) and predictor (a perceptron).
 
 Parameter names are those of the published checkpoints (`projector.0.*`, `predictor.0.*`, …).
 """
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from stars.model.encoder import linear
 
 _MOMENTUM = 0.1
+
+# Below this head their gradient is exactly zero: the projector's and the predictor's batch norms take out the shift.
+CONTRASTIVE_SHIFTS = ("norm.bias", "head.projector.0.bias")
 
 
 class ContrastiveHead(nn.Module):
@@ -49,6 +52,13 @@ class ContrastiveHead(nn.Module):
                 if isinstance(part, nn.BatchNorm1d) and part.num_batches_tracked is not None:
                     part.num_batches_tracked += self.updates_per_pass - 1
         return projected, predicted
+
+
+def contrastive_head(width: int, hidden: int, generator: torch.Generator, updates_per_pass: int = 1) -> ContrastiveHead:
+    """A `ContrastiveHead` at its published start."""
+    head = ContrastiveHead(width, hidden, updates_per_pass)
+    initialise_head(head, generator)
+    return head
 
 
 def initialise_head(head: nn.Module, generator: torch.Generator) -> None:

@@ -159,14 +159,14 @@ def test_a_damaged_plan_is_named(lr_decay: Any) -> None:
 
 
 def test_rows_and_plans_of_another_schema_version_are_refused(lr_decay: Any) -> None:
-    lr_decay.measure(_named("later"), 0.9, schema_version=2)
-    with pytest.raises(StoreError, match=r"rows of schema version 1, 2; this code reads version 1 alone"):
+    lr_decay.measure(_named("later"), 0.9, schema_version=3)
+    with pytest.raises(StoreError, match=r"rows of schema version 2, 3; this code reads 1, 2 alone"):
         load(lr_decay.store, "lr_decay")
 
 
 def test_plans_of_another_schema_version_are_refused(laboratory: Any) -> None:
     laboratory.plan("x", [("", {"seed": 0}, _named(0))], schema_version=7)
-    with pytest.raises(StoreError, match=r"planned points of schema version 7; this code reads version 1 alone"):
+    with pytest.raises(StoreError, match=r"planned points of schema version 7; this code reads 1 alone"):
         load(laboratory.store, "x")
 
 

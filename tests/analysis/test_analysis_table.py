@@ -8,7 +8,7 @@ from rich.console import Console
 
 from analysis.choice import choose
 from analysis.load import load
-from analysis.statistics import interval, paired
+from analysis.statistics import holm, interval, more_pairs, paired
 from analysis.table import summary, to_csv, to_markdown, to_rich
 
 
@@ -167,7 +167,14 @@ def test_several_numbers_of_a_point_have_to_be_chosen_from(laboratory: Any) -> N
     laboratory.measure(other, 0.5)
     common = pd.read_parquet(laboratory.store.location / "results" / f"{other}.parquet").iloc[0].to_dict()
     lines = [
-        {**common, **row, **change, "k": 10, "epoch": None, "finished": common["finished"].to_pydatetime()}
+        {
+            **common,
+            **row,
+            **change,
+            "k": 10,
+            **dict.fromkeys(("draw", "variant", "epoch")),
+            "finished": common["finished"].to_pydatetime(),
+        }
         for change in (
             {"feature": "pooled", "value": 0.6},
             {"feature": "projected", "value": 0.7},
@@ -193,14 +200,14 @@ def test_markdown_shows_per_cent_best_and_second(lr_decay: Any) -> None:
     lines = to_markdown(_summary(lr_decay)).splitlines()
     assert lines[0] == "**lr_decay: Figure 3(a) (dataset=synthetic protocol=xsub recipe=paper)**"
     assert lines[2:9] == [
-        "| layer_decay | accuracy, k = 10 (%) | n | vs stage 1 only | p | pairs | not there |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | --- |",
-        "| 0.1 | **80.4 ± 0.4** | 5 | +10.4 ± 0.4 | <0.001 | 5 | - |",
-        "| 0.2 | <u>75.4 ± 0.4</u> | 5 | +5.4 ± 0.4 | <0.001 | 5 | - |",
+        "| layer_decay | accuracy, k = 10 (%) | n | vs stage 1 only | p (Holm) | pairs | more seeds | not there |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+        "| 0.1 | **80.4 ± 0.4** | 5 | +10.4 ± 0.4 | <0.001 | 5 | - | - |",
+        "| 0.2 | <u>75.4 ± 0.4</u> | 5 | +5.4 ± 0.4 | <0.001 | 5 | - | - |",
         # Three values around 70.0 to 70.4: under two binomial standard errors, so it is no win.
-        "| 1.0 | 70.2 ± 0.5 | 3/5 | ( +0.2 ± 0.5) | 0.225 | 3/5 | 1 diverged, 1 missing |",
-        "| stage 1 only | 70.0 ± - | 1 | - | - | - | - |",
-        "| chance | 1.7 ± - | 1 | -68.3 ± - | - | 1 | - |",
+        "| 1.0 | 70.2 ± 0.5 | 3/5 | ( +0.2 ± 0.5) | 0.225 | 3/5 | 11 | 1 diverged, 1 missing |",
+        "| stage 1 only | 70.0 ± - | 1 | - | - | - | - | - |",
+        "| chance | 1.7 ± - | 1 | -68.3 ± - | - | 1 | - | - |",
     ]
 
 
@@ -269,3 +276,53 @@ def test_a_sweep_with_no_axis_but_the_seed(laboratory: Any) -> None:
 def test_a_sweep_without_any_number_is_a_table_of_gaps(laboratory: Any) -> None:
     laboratory.plan("s", [("", {"d": 0.5, "seed": s}, laboratory.named(s)) for s in range(2)])
     assert "| 0.5 | - | 0/2 | 2 missing |" in to_markdown(_summary(laboratory, "s"))
+
+
+def test_p_values_are_corrected_for_their_number(laboratory: Any) -> None:
+    name = laboratory.named
+    grid = [("", {"d": d, "seed": s}, name(d, s)) for d in (1, 2) for s in range(3)]
+    laboratory.plan("s", [*grid, ("stage 1 only", {}, name("one"))])
+    laboratory.measure(name("one"), 0.70)
+    for seed, (first, second) in enumerate([(0.80, 0.71), (0.82, 0.70), (0.86, 0.75)]):
+        laboratory.measure(name(1, seed), first)
+        laboratory.measure(name(2, seed), second)
+    table = _summary(laboratory, "s")
+    assert table["p_holm"].tolist()[:2] == pytest.approx(holm(table["p_value"].tolist()[:2]))
+    assert table.loc[0, "p_holm"] == pytest.approx(2 * table.loc[0, "p_value"])
+    assert table.loc[0, "p_holm"] < 0.05 < table.loc[1, "p_holm"]
+    # The first is decided, the second would be with more seeds; against itself nothing is tested.
+    differences = pd.Series([0.01, 0.0, 0.05])
+    expected = more_pairs(differences.mean(), differences.std(), 3, num_tests=2)
+    assert table["more_pairs"].tolist() == [pd.NA, expected, pd.NA]
+    text = to_markdown(table)
+    assert f"| {expected} |" in text
+    assert "corrected for 2 tests (Holm)" in text
+
+
+def test_from_ten_seeds_the_caption_says_bootstrap(laboratory: Any) -> None:
+    name = laboratory.named
+    laboratory.plan("s", [("", {"d": d, "seed": s}, name(d, s)) for d in (1, 2) for s in range(10)])
+    for seed in range(10):
+        laboratory.measure(name(1, seed), 0.7 + seed**2 / 1000)
+    assert "(expanded percentile bootstrap from 10 seeds) over 10 seeds" in to_markdown(_summary(laboratory, "s"))
+    for seed in range(4):
+        laboratory.measure(name(2, seed), 0.7 + seed / 100)
+    table = _summary(laboratory, "s")
+    assert "(Student's t, expanded percentile bootstrap from 10 seeds)" in to_markdown(table)
+    assert table.loc[0, "high"] - table.loc[0, "mean"] != pytest.approx(table.loc[0, "mean"] - table.loc[0, "low"])
+
+
+def test_an_axis_may_be_called_as_a_column_of_the_page(laboratory: Any) -> None:
+    laboratory.plan("s", [("", {"n": n, "b": "a"}, laboratory.named(n)) for n in (1, 2)])
+    laboratory.measure(laboratory.named(1), 0.5)
+    lines = to_markdown(_summary(laboratory, "s")).splitlines()
+    assert lines[2].startswith("| axis n | b | accuracy, k = 10 (%) | n |")
+    assert lines[4].startswith("| 1 | a | 50.0 ± - | 1 |")
+
+
+def test_hostile_names_are_disarmed(laboratory: Any) -> None:
+    laboratory.plan("s", [("", {"d": '=HYPERLINK("x")|<b>'}, laboratory.named(1))])
+    laboratory.measure(laboratory.named(1), 0.5)
+    table = _summary(laboratory, "s")
+    assert '| =HYPERLINK("x")\\|\\<b> |' in to_markdown(table)
+    assert to_csv(table).splitlines()[1].startswith('"\'=HYPERLINK(""x"")|<b>",')

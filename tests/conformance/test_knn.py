@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stars.neighbours import nearest, plain_vote, weighted_vote
+from stars.probes.fewshot import first_of_each
 from tests.conformance.vectors import load
 
 Arrays = dict[str, NDArray[Any]]
@@ -49,8 +50,13 @@ def test_weighted_vote(arrays: Arrays) -> None:
         k, temperature = int(match[1]), float(match[2])
         similarities, indices = nearest(query, bank, k + 1)
         labels = torch.from_numpy(arrays["train_y"])[indices]
-        ours = weighted_vote(similarities, labels, k, temperature, num_classes)
+        ours = weighted_vote(similarities, labels, [k], temperature, num_classes)[k]
         agree(ours, arrays[match[0]], similarities, k)
+
+
+def test_every_array_is_compared(arrays: Arrays) -> None:
+    compared = r"(train|test)_[xy]|k\d+/(pred|acc)|weighted_k\d+_t[\d.]+/pred|shot\d+/(support|pred|acc)"
+    assert [name for name in arrays if not re.fullmatch(compared, name)] == []
 
 
 def test_few_shot(arrays: Arrays) -> None:
@@ -59,6 +65,8 @@ def test_few_shot(arrays: Arrays) -> None:
     query = torch.from_numpy(arrays["test_x"])
     for shot in shots:
         support = arrays[f"shot{shot}/support"]
+        labels = torch.from_numpy(arrays["train_y"])
+        np.testing.assert_array_equal(first_of_each(torch.arange(len(labels)), labels, shot), support)
         similarities, indices = nearest(query, torch.from_numpy(arrays["train_x"][support]), shot + 1)
         ours = plain_vote(torch.from_numpy(arrays["train_y"][support])[indices], [shot])[shot]
         agree(ours, arrays[f"shot{shot}/pred"], similarities, shot)

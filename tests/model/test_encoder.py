@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stars.model.encoder import Attention, Block, Encoder, EncoderShape, initialise, linear
+from stars.model.encoder import Attention, Block, Encoder, EncoderShape, initialise, linear, resize_times
+from stars.model.masking import patchify
 
 SHAPE = EncoderShape(frames=8, joints=3, patch=2, width=8, depth=3, heads=2)
 
@@ -55,9 +56,9 @@ def test_absent_bodies_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None
     seen: list[int] = []
     encode = module.encode
 
-    def counted(tokens: Tensor, first_tuned: int = 0) -> Tensor:
+    def counted(tokens: Tensor) -> Tensor:
         seen.append(len(tokens))
-        return encode(tokens, first_tuned)
+        return encode(tokens)
 
     monkeypatch.setattr(module, "encode", counted)
     module.pooled(x)
@@ -68,36 +69,6 @@ def test_a_body_of_nan_is_present() -> None:
     x = batch()
     x[2, 1] = float("nan")
     assert encoder().pooled(x).isnan().any(dim=1).tolist() == [False, False, True, False, False]
-
-
-@pytest.mark.parametrize("first_tuned", [0, 1, 2, 3])
-def test_frozen_blocks_give_the_same_value_and_no_gradient(first_tuned: int) -> None:
-    x, frozen, whole = batch(), encoder(), encoder()
-    ours, expected = frozen.pooled(x, first_tuned), whole.pooled(x)
-    torch.testing.assert_close(ours, expected, rtol=0, atol=0)
-    torch.autograd.backward([ours.square().sum(), expected.square().sum()])
-    for (name, parameter), reference in zip(frozen.named_parameters(), whole.parameters(), strict=True):
-        tuned = name.startswith("norm.") or (name.startswith("blocks.") and int(name.split(".")[1]) >= first_tuned)
-        if tuned or first_tuned == 0:
-            torch.testing.assert_close(parameter.grad, reference.grad, rtol=0, atol=0)
-        else:
-            assert parameter.grad is None, name
-
-
-def test_frozen_blocks_store_nothing() -> None:
-    tokens = encoder().embed(batch().flatten(0, 1))
-    saved: dict[int, int] = {}
-    for first_tuned in (0, 3):
-        stored: list[Tensor] = []
-
-        def keep(tensor: Tensor, kept: list[Tensor] = stored) -> Tensor:
-            kept.append(tensor)
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            encoder().encode(tokens, first_tuned)
-        saved[first_tuned] = sum(tensor.numel() for tensor in stored)
-    assert saved[3] < 0.1 * saved[0]
 
 
 def test_embedding_is_the_published_convolution_plus_positions() -> None:
@@ -200,5 +171,26 @@ def test_impossible_sizes_are_refused(sizes: dict[str, Any], field: str) -> None
 
 
 def test_rows_of_another_size_are_refused() -> None:
-    with pytest.raises(ValueError, match="8 frames of 4 joints; allowed: 8 frames of 3 joints"):
+    with pytest.raises(ValueError, match="8 frames of 4 joints; allowed: a multiple of 2 frames of 3 joints"):
         encoder().pooled(torch.ones(1, 2, 8, 4, 3, dtype=torch.float64))
+    with pytest.raises(ValueError, match="7 frames of 3 joints; allowed: a multiple of 2 frames of 3 joints"):
+        encoder().pooled(torch.ones(1, 2, 7, 3, 3, dtype=torch.float64))
+    with pytest.raises(ValueError, match="6 frames of 3 joints; allowed: 8 frames of 3 joints"):
+        encoder().patches(torch.ones(1, 6, 3, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("frames", [4, 6, 8, 12])
+def test_a_row_of_another_length_gets_the_times_resized(frames: int) -> None:
+    module = encoder()
+    rows = torch.randn(2, frames, 3, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    content = module.joints_embed(patchify(rows, 2))
+    times = resize_times(module.temp_embed, frames // 2)
+    assert times.shape == (1, frames // 2, 1, SHAPE.width)
+    assert torch.equal(times, module.temp_embed) == (frames == SHAPE.frames)
+    expected = (content + times + module.pos_embed).flatten(1, 2)
+    torch.testing.assert_close(module.embed(rows), expected, rtol=1e-12, atol=1e-13)
+
+
+def test_a_constant_stays_constant_whatever_its_length() -> None:
+    table = torch.full((1, 5, 1, 2), 3.0, dtype=torch.float64)
+    torch.testing.assert_close(resize_times(table, 8), torch.full((1, 8, 1, 2), 3.0, dtype=torch.float64))

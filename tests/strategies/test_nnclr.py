@@ -4,13 +4,14 @@ import copy
 import math
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
-from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from stars.strategies.nnclr import NNCLR, NNCLRObjective, contrast
+from stars.strategies.strategy import Batch, Moment
 
 WIDTH, BATCH = 6, 5
 
@@ -25,13 +26,18 @@ def pooled(seed: int = 1, size: int = BATCH) -> Tensor:
     return torch.randn(size, WIDTH, generator=generator, dtype=torch.float64).requires_grad_()
 
 
+def given(pooled: tuple[Tensor, ...], sample_ids: Tensor, dice: Tensor | None = None) -> Batch:
+    moment = Moment(step=0, steps_per_epoch=1, epochs=1)
+    return Batch(student=pooled, sample_ids=sample_ids, dice=dice, moment=moment)
+
+
 def unit(vector: Tensor) -> Tensor:
     direction: Tensor = vector / torch.linalg.vector_norm(vector)
     return direction
 
 
 def loss_slowly(module: NNCLRObjective, views: tuple[Tensor, Tensor], ids: list[int], dice: Tensor | None) -> Tensor:
-    """Both views through the head; for each sample the nearest column; -log softmax; view k's predictions constant."""
+    """Both views through the head; for each sample the nearest column; -log softmax; view k's may be constant."""
     outputs = [module.head(view) for view in views]
     settings = module.settings
     nearest = []
@@ -46,14 +52,16 @@ def loss_slowly(module: NNCLRObjective, views: tuple[Tensor, Tensor], ids: list[
         nearest.append(chosen)
     total = torch.zeros((), dtype=torch.float64)
     for view in (0, 1):
-        predictions = [unit(p) if view == 0 else unit(p).detach() for p in outputs[view][1]]
+        predictions = [unit(p) if view == 0 or settings.symmetric else unit(p).detach() for p in outputs[view][1]]
         for i, neighbour in enumerate(nearest[1 - view]):
             weights = [torch.exp(neighbour @ p / settings.temperature) for p in predictions]
             total = total - torch.log(weights[i] / sum(weights)) / len(ids) / 2
     return total
 
 
-@pytest.mark.parametrize("settings", [{}, {"neighbours": 3}, {"exclude_own_sample": False}, {"temperature": 0.5}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"neighbours": 3}, {"exclude_own_sample": False}, {"temperature": 0.5}, {"symmetric": True}]
+)
 def test_loss_and_gradient_are_the_slow_ones(settings: dict[str, Any]) -> None:
     fast = objective(num_views=2, **settings)
     fast.queue_id[:10] = torch.tensor([0, 1, 2, 3, 4] * 2)
@@ -62,24 +70,33 @@ def test_loss_and_gradient_are_the_slow_ones(settings: dict[str, Any]) -> None:
     dice = fast.settings.draw(BATCH, generator)
     assert (dice is None) == (fast.settings.neighbours == 1)
     ours, reference = (pooled(1), pooled(2)), (pooled(1), pooled(2))
-    loss, expected = fast(ours, torch.arange(BATCH), dice), loss_slowly(slow, reference, list(range(BATCH)), dice)
+    loss, expected = (
+        fast(given(ours, torch.arange(BATCH), dice)),
+        loss_slowly(slow, reference, list(range(BATCH)), dice),
+    )
     torch.testing.assert_close(loss, expected, rtol=1e-11, atol=0)
     torch.autograd.backward([loss, expected])
     torch.testing.assert_close(ours[0].grad, reference[0].grad, rtol=1e-8, atol=1e-14)
-    assert ours[1].grad is None
+    assert (ours[1].grad is not None) == fast.settings.symmetric
+    if fast.settings.symmetric:
+        torch.testing.assert_close(ours[1].grad, reference[1].grad, rtol=1e-8, atol=1e-14)
     for (name, parameter), other in zip(fast.named_parameters(), slow.named_parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, other[1].grad, rtol=1e-8, atol=1e-14, msg=name)
 
 
-@pytest.mark.parametrize("neighbours", [1, 4])
-def test_one_view_is_two_identical_views(neighbours: int) -> None:
-    one, two = objective(num_views=1, neighbours=neighbours), objective(num_views=2, neighbours=neighbours)
+@pytest.mark.parametrize(("neighbours", "symmetric"), [(1, False), (4, False), (1, True)])
+def test_one_view_is_two_identical_views(neighbours: int, symmetric: bool) -> None:
+    settings = {"neighbours": neighbours, "symmetric": symmetric}
+    one, two = objective(num_views=1, **settings), objective(num_views=2, **settings)
     generator = torch.Generator().manual_seed(5)
     for step in range(4):
         dice = one.settings.draw(BATCH, generator)
         ids = torch.arange(BATCH) + 3 * step
         single, double = pooled(step), pooled(step)
-        losses = one((single,), ids, dice), two((double, double.detach()), ids, dice)
+        losses = (
+            one(given((single,), ids, dice)),
+            two(given((double, double if symmetric else double.detach()), ids, dice)),
+        )
         torch.testing.assert_close(losses[0], losses[1], rtol=1e-13, atol=0)
         for loss, module in zip(losses, (one, two), strict=True):
             module.zero_grad()
@@ -105,7 +122,7 @@ def test_projections_enter_the_queue_after_the_loss() -> None:
     module = objective()
     before = module.queue.clone()
     reference = copy.deepcopy(module)
-    module((pooled(),), torch.arange(BATCH))
+    module(given((pooled(),), torch.arange(BATCH)))
     projected, _ = reference.head(pooled())
     for sample in range(BATCH):
         torch.testing.assert_close(module.queue[:, sample], unit(projected[sample]).detach())
@@ -117,11 +134,11 @@ def test_projections_enter_the_queue_after_the_loss() -> None:
 def test_evaluation_leaves_the_queue_alone() -> None:
     module = objective().eval()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    module((pooled(),), torch.arange(BATCH))
+    module(given((pooled(),), torch.arange(BATCH)))
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
-@given(st.integers(1, 9), st.lists(st.integers(1, 20), min_size=1, max_size=6))
+@hypothesis.given(st.integers(1, 9), st.lists(st.integers(1, 20), min_size=1, max_size=6))
 def test_queue_of_any_size_takes_batches_of_any_size(queue_size: int, batches: list[int]) -> None:
     module = NNCLR(queue_size=queue_size, hidden=2).build(2, torch.Generator().manual_seed(0))
     columns: list[list[float]] = module.queue.T.tolist()
@@ -141,10 +158,12 @@ def test_queue_of_any_size_takes_batches_of_any_size(queue_size: int, batches: l
 
 def test_a_checkpoint_continues_exactly() -> None:
     straight = objective()
-    straight((pooled(1),), torch.arange(BATCH))
+    straight(given((pooled(1),), torch.arange(BATCH)))
     resumed = objective()
     resumed.load_state_dict(copy.deepcopy(straight.state_dict()))
-    assert torch.equal(straight((pooled(2),), torch.arange(BATCH)), resumed((pooled(2),), torch.arange(BATCH)))
+    assert torch.equal(
+        straight(given((pooled(2),), torch.arange(BATCH))), resumed(given((pooled(2),), torch.arange(BATCH)))
+    )
     assert all(torch.equal(a, b) for a, b in zip(straight.buffers(), resumed.buffers(), strict=True))
 
 
@@ -186,8 +205,8 @@ def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_wrong_inputs_are_refused() -> None:
     with pytest.raises(ValueError, match="2 views were given; allowed"):
-        objective()((pooled(), pooled()), torch.arange(BATCH))
+        objective()(given((pooled(), pooled()), torch.arange(BATCH)))
     with pytest.raises(ValueError, match="dice"):
-        objective(neighbours=2)((pooled(),), torch.arange(BATCH))
+        objective(neighbours=2)(given((pooled(),), torch.arange(BATCH)))
     with pytest.raises(ValueError, match="dice"):
-        objective()((pooled(),), torch.arange(BATCH), torch.zeros(2, BATCH, dtype=torch.int64))
+        objective()(given((pooled(),), torch.arange(BATCH), torch.zeros(2, BATCH, dtype=torch.int64)))

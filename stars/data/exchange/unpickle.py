@@ -2,23 +2,38 @@
 
 A pickle is a program: it names functions and calls them. This reader knows the few that NumPy's arrays need, and puts
 its own in their place; it calls nothing else, sets no attribute and imports nothing. Everything that a pickle may ask
-for besides plain values is refused by name. Memory stays in proportion to the file: no length is believed that goes
-beyond its end. In Python, since the memo table of the compiled reader grows to any size that four bytes can ask for.
+for besides plain values is refused by name; `stars.checkpoints.pickled` knows the few names more that tensors need.
+Memory stays in proportion to the file: no length is believed that goes beyond its end, and of instructions, each of
+which may cost a hundred bytes, no more are followed than files of arrays have. In Python, since the memo table of the
+compiled reader grows to any size that four bytes can ask for.
 """
 
 import math
 import pickle
 import pickletools
 import re
+import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, ClassVar, NoReturn
 
 import numpy as np
 
-_MOST_DIMENSIONS = 8
+MOST_DIMENSIONS = 8
+MOST_BYTES = 8 * 2**30
+"""Of a file of annotations, which is whole in memory: that of NTU RGB+D 120 in three dimensions has below 3 GB."""
+_MOST_INSTRUCTIONS = 1_000_000
+_BYTES_AN_INSTRUCTION = 16
+"""Above so many instructions a file has at least so many bytes for each: an annotation takes about 80 instructions,
+and the joints of a second take 4 KB."""
+FAULTS = (
+    *(pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError, OverflowError),
+    *(AssertionError, struct.error),
+)
+"""What the pickle machine raises for bytes that are no pickle."""
+
 _NUMBER = re.compile(r"f[248]|[iu][1248]|b1")
 _VALUES = """
     PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT
@@ -32,8 +47,16 @@ class Refused(ValueError):  # noqa: N818 — it reads as what it says
     """A pickle asks for something that reading an array does not need. Names it."""
 
 
+class Stateful:
+    """What a pickle may give a state: a stand-in of ours, never an object of its own."""
+
+    def fill(self, state: Any) -> None:
+        """Take the state. Raises Refused for one that is not expected."""
+        raise NotImplementedError(type(self).__name__)
+
+
 @dataclass(eq=False)
-class Restored:
+class Restored(Stateful):
     """An array in a pickle.
 
     Attributes:
@@ -50,7 +73,7 @@ class Restored:
 
 
 @dataclass(eq=False)
-class _Type:
+class _Type(Stateful):
     """A type of numbers, from its code and then its byte order."""
 
     code: str
@@ -67,7 +90,7 @@ class _Type:
 
 
 @dataclass(frozen=True, eq=False)
-class _Named:
+class Named:
     """What stands for a global of the pickle; without `make` it cannot be called."""
 
     name: str
@@ -79,62 +102,93 @@ def load(path: Path) -> object:
 
     Raises:
         Refused: it asks for anything else; the message names what.
-        ValueError: it is cut, or no pickle.
+        ValueError: it is cut, too large, or no pickle.
         OSError: it cannot be opened.
     """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} is no regular file; allowed: a pickle")
+    if status.st_size > MOST_BYTES:
+        raise ValueError(f"{path} has {status.st_size} bytes; allowed: at most {MOST_BYTES}, since all are in memory")
     with path.open("rb") as file:
         try:
-            return _Reader(_Bounded(file, path.stat().st_size)).load()
+            most = _MOST_INSTRUCTIONS + status.st_size // _BYTES_AN_INSTRUCTION
+            return Reader(Bounded(file, status.st_size), most).load()
         except Refused as problem:
             raise Refused(f"{path} is refused: it asks for {problem}") from problem
-        except (
-            *(pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError, OverflowError),
-            *(AssertionError, struct.error),
-        ) as problem:
+        except FAULTS as problem:
             raise ValueError(f"{path} is no pickle that can be read: {problem}") from problem
 
 
-class _Bounded:
+class Bounded:
     """A file that reads no further than its end."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
+        """A file of `size` bytes."""
         self.file, self.size = file, size
 
     def read(self, length: int) -> bytes:
+        """The next `length` bytes. Raises EOFError where there are fewer."""
         # Python allocates what is asked for before it reads.
         if length > self.size - self.file.tell():
             raise EOFError(f"{length} bytes are announced where fewer are left")
         return self.file.read(length)
 
     def readline(self) -> bytes:
+        """What comes before the next end of a line, and that."""
         return self.file.readline()
 
 
-class _Reader(pickle._Unpickler):
-    """The pickle machine with everything taken out that could reach beyond values."""
+class _Counted(dict[int, Callable[[pickle.Unpickler], None]]):
+    """The instructions of the pickle machine, so many times."""
+
+    def __init__(self, dispatch: Mapping[int, Callable[[pickle.Unpickler], None]], most: int) -> None:
+        super().__init__(dispatch)
+        self.most = self.left = most
+
+    def __getitem__(self, code: int) -> Callable[[pickle.Unpickler], None]:
+        self.left -= 1
+        if self.left < 0:
+            raise pickle.UnpicklingError(f"it has more than {self.most} instructions, too many for its size")
+        return super().__getitem__(code)
+
+
+class Reader(pickle._Unpickler):
+    """The pickle machine with everything taken out that could reach beyond values.
+
+    `load` raises Refused, and one of FAULTS for what is no pickle.
+    """
 
     stack: list[Any]
+    allowed: ClassVar[Mapping[str, Callable[..., object] | None]]
+    """What stands for each global that is known; None for one that is only passed on."""
+
+    def __init__(self, file: Bounded, most_instructions: int | None = None) -> None:
+        """A reader of what `file` holds, which follows so many instructions at most; None follows all."""
+        super().__init__(file)
+        if most_instructions is not None:
+            self.dispatch = _Counted(type(self).dispatch, most_instructions)  # type: ignore[misc]
 
     def find_class(self, module: str, name: str) -> Any:
         """Our own stand-in for a global. Raises Refused for all that no array needs."""
         asked = f"{module}.{name}"
-        if asked not in _GLOBALS:
+        if asked not in self.allowed:
             raise Refused(asked[:200])
-        return _Named(asked, _GLOBALS[asked])
+        return Named(asked, self.allowed[asked])
 
     def load_reduce(self) -> None:
         """Call one of our own functions."""
         given = self.stack.pop()
         named = self.stack[-1]
-        if not isinstance(named, _Named) or named.make is None or not isinstance(given, tuple):
-            raise Refused(f"a call of {named.name if isinstance(named, _Named) else type(named).__name__}")
+        if not isinstance(named, Named) or named.make is None or not isinstance(given, tuple):
+            raise Refused(f"a call of {named.name if isinstance(named, Named) else type(named).__name__}")
         self.stack[-1] = named.make(*given)
 
     def load_build(self) -> None:
-        """Give an array or a type its state."""
+        """Give a stand-in its state."""
         state = self.stack.pop()
         target = self.stack[-1]
-        if not isinstance(target, (Restored, _Type)):
+        if not isinstance(target, Stateful):
             raise Refused(f"setting the state of a {type(target).__name__}")
         target.fill(state)
 
@@ -169,14 +223,14 @@ def _refusal(name: str) -> Callable[[pickle.Unpickler], None]:
 
 _INHERITED = pickle._Unpickler.dispatch
 _OURS: dict[str, Callable[[Any], None]] = {
-    "REDUCE": _Reader.load_reduce,
-    "BUILD": _Reader.load_build,
-    "BYTEARRAY8": _Reader.load_bytearray8,
-    "SETITEM": _Reader.load_setitem,
-    "SETITEMS": _Reader.load_setitems,
-    "DICT": _Reader.load_dict,
+    "REDUCE": Reader.load_reduce,
+    "BUILD": Reader.load_build,
+    "BYTEARRAY8": Reader.load_bytearray8,
+    "SETITEM": Reader.load_setitem,
+    "SETITEMS": Reader.load_setitems,
+    "DICT": Reader.load_dict,
 }
-_Reader.dispatch = {
+Reader.dispatch = {
     ord(code.code): _OURS.get(code.name, _INHERITED[ord(code.code)])
     if code.name in _VALUES.split()
     else _refusal(code.name)
@@ -192,7 +246,7 @@ def _key(key: object) -> object:
 
 
 def _new_array(kind: object, shape: object, code: object) -> Restored:
-    if not isinstance(kind, _Named) or kind.name != "numpy.ndarray" or shape != (0,) or code not in (b"b", "b"):
+    if not isinstance(kind, Named) or kind.name != "numpy.ndarray" or shape != (0,) or code not in (b"b", "b"):
         raise Refused("an array that does not begin as NumPy's do")
     return Restored()
 
@@ -205,7 +259,7 @@ def _array(content: object, kind: object, shape: object, order: object) -> np.nd
     """The array of these bytes."""
     if not isinstance(kind, _Type):
         raise Refused("an array of what is no type of numbers")
-    lengths = shape if isinstance(shape, tuple) and len(shape) <= _MOST_DIMENSIONS else ()
+    lengths = shape if isinstance(shape, tuple) and len(shape) <= MOST_DIMENSIONS else ()
     if lengths is not shape or not all(isinstance(length, int) and length >= 0 for length in lengths):
         raise Refused("an array with a shape that is none")
     if not isinstance(content, bytes) or len(content) != math.prod(lengths) * kind.value.itemsize:
@@ -231,7 +285,7 @@ def _bytes(text: object, encoding: object) -> bytes:
     return text.encode("latin1")
 
 
-_GLOBALS: dict[str, Callable[..., object] | None] = {
+Reader.allowed = {
     "numpy.ndarray": None,
     "numpy.dtype": _new_type,
     "_codecs.encode": _bytes,

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from stars.data.exchange import unpickle
 from stars.data.exchange.unpickle import Refused, Restored, load
 
 ARRAYS = [
@@ -123,7 +124,7 @@ MALICIOUS: dict[str, tuple[bytes, str]] = {
     "a type with fields": (pickle.dumps(np.zeros(2, [("a", "f4")])), "arrays of type 'V4'"),
     "calling the class": (program(NDARRAY, b"K\x03\x85R"), "a call of numpy.ndarray"),
     "calling a value": (program(text("a"), b")R"), "a call of str"),
-    "state of a function": (program(RECONSTRUCT, b"}", text("__code__"), b"Nsb"), "the state of a _Named"),
+    "state of a function": (program(RECONSTRUCT, b"}", text("__code__"), b"Nsb"), "the state of a Named"),
     "state of a dict": (program(b"}}b"), "the state of a dict"),
     "an array of a million to begin with": (
         program(RECONSTRUCT, b"(", NDARRAY, b"J\x00\x00\x00\x7f\x85", text("b"), b"tR"),
@@ -219,3 +220,27 @@ def test_a_cut_anywhere_is_no_pickle(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="no pickle that can be read"):
             load(tmp_path / "a.pkl")
     assert pickle.load(io.BytesIO(WHOLE))
+
+
+def test_instructions_are_counted_against_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpickle, "_MOST_INSTRUCTIONS", 1000)
+    (tmp_path / "a.pkl").write_bytes(program(b"(", b"}\x94" * 400, b"l"))
+    assert load(tmp_path / "a.pkl") == [{}] * 400
+    (tmp_path / "a.pkl").write_bytes(program(b"(", b"}\x94" * 600, b"l"))
+    with pytest.raises(ValueError, match=r"it has more than 1075 instructions, too many for its size"):
+        load(tmp_path / "a.pkl")
+    # Bytes of arrays allow for more of them.
+    (tmp_path / "a.pkl").write_bytes(
+        program(b"B" + struct.pack("<I", 16_000) + bytes(16_000), b"0(", b"}\x94" * 600, b"l")
+    )
+    assert load(tmp_path / "a.pkl") == [{}] * 600
+
+
+def test_what_is_too_large_or_no_file_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.pkl").write_bytes(WHOLE)
+    monkeypatch.setattr(unpickle, "MOST_BYTES", len(WHOLE) - 1)
+    with pytest.raises(ValueError, match=rf"has {len(WHOLE)} bytes; allowed: at most {len(WHOLE) - 1}"):
+        load(tmp_path / "a.pkl")
+    os.mkfifo(tmp_path / "b.pkl")
+    with pytest.raises(ValueError, match="no regular file"):
+        load(tmp_path / "b.pkl")
