@@ -1,8 +1,8 @@
 """Raw files where they lie: in folders, or in `.zip` archives as downloaded, which are never unpacked.
 
 Members are read one by one and by name only; nothing of an archive reaches a disk. What a hostile archive could do is
-refused by name: absolute names, `..`, links, encryption, and members that are larger, or that grow more on
-decompression, than any recording.
+refused by name: absolute names, `..`, links, encryption, rare compressions, and members that are larger, or that grow
+more on decompression, than any recording. Archives of more members than any data set are not opened.
 """
 
 import functools
@@ -18,8 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from stars.data.skeleton import Unreadable
+from stars.data.zipped import Zipped, method_refusal
 
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 32 * 2**20
 """Of a file. A recording of NTU RGB+D has 5 MB at most (300 frames of 6 bodies), a video of PKU-MMD some 15 MB."""
 MAX_RATIO = 100
 """Of a member's size over its compressed size: text of numbers has 4, a bomb 1000."""
@@ -60,6 +61,10 @@ class Found:
 
     places: dict[str, Place]
     refused: tuple[Unreadable, ...]
+
+    def num_bytes(self) -> dict[str, int]:
+        """The size of every file, by its name."""
+        return {name: place.size for name, place in self.places.items()}
 
     def identity(self, names: frozenset[str]) -> str:
         """SHA-256 of what these names stand for; it changes when a file does, and not with the folders' names."""
@@ -113,24 +118,30 @@ def read(place: Place, name: str, suffix: str) -> bytes:
         raise Unreadable(name, f"it has {place.size} bytes; allowed: at most {MAX_BYTES}", suffix=suffix)
     try:
         if place.member is None:
+            # To open a pipe is to wait for somebody who writes into it.
+            if not stat.S_ISREG(place.path.stat().st_mode):
+                raise Unreadable(name, "it is no regular file; allowed: regular files", suffix=suffix)
             with place.path.open("rb") as file:
-                content = _capped(file)
+                content = _capped(file, MAX_BYTES)
         else:
             with _archive(place.path, place.path.stat().st_mtime_ns).open(place.member) as member:
-                content = _capped(member)
+                content = _capped(member, place.size)
     except OSError as problem:
         raise Unreadable(name, f"cannot be opened ({problem.strerror or problem})", suffix=suffix) from problem
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as problem:
+    except Unreadable:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as problem:
         raise Unreadable(name, f"cannot be read from {place.path.name} ({problem})", suffix=suffix) from problem
     if content is None:
-        raise Unreadable(name, f"it has more than {MAX_BYTES} bytes; allowed: at most so many", suffix=suffix)
+        most = MAX_BYTES if place.member is None else place.size
+        raise Unreadable(name, f"it has more than {most} bytes; allowed: at most so many", suffix=suffix)
     return content.removeprefix(_BOM)
 
 
-def _capped(file: IO[bytes]) -> bytes | None:
-    """All of it, but no more than is allowed, whatever its size was said to be; None if there is more."""
-    content = file.read(MAX_BYTES + 1)
-    return None if len(content) > MAX_BYTES else content
+def _capped(file: IO[bytes], most: int) -> bytes | None:
+    """All of it, but no more than so many bytes are ever in memory; None if there is more."""
+    content = file.read(most + 1)
+    return None if len(content) > most else content
 
 
 def _add(places: dict[str, Place], found: Sequence[tuple[str, Place]]) -> None:
@@ -152,13 +163,14 @@ def _file(path: Path) -> Place:
 def _members(path: Path, suffix: str, refused: list[Unreadable]) -> list[tuple[str, Place]]:
     """The members that end so; those that must not be read go to `refused`."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with Zipped(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValueError, OSError) as problem:
         raise ValueError(f"{path} is no .zip archive that can be read ({problem})") from problem
     found = []
     for entry in entries:
-        if entry.is_dir() or not entry.filename.endswith(suffix):
+        # In this order: Python below 3.12 fails at a name of no characters.
+        if not entry.filename.endswith(suffix) or entry.is_dir():
             continue
         if reason := _refusal(entry):
             refused.append(Unreadable(f"{path.name}:{entry.filename.removesuffix(suffix)}", reason, suffix=suffix))
@@ -180,6 +192,8 @@ def _refusal(entry: zipfile.ZipInfo) -> str | None:
         return "it is a link or no regular file; allowed: regular files"
     if entry.flag_bits & 1:
         return "it is encrypted; allowed: members that are not"
+    if reason := method_refusal(entry):
+        return reason
     if entry.file_size > MAX_BYTES:
         return f"it has {entry.file_size} bytes; allowed: at most {MAX_BYTES}"
     if entry.file_size > max(_SMALL, MAX_RATIO * entry.compress_size):
@@ -188,6 +202,6 @@ def _refusal(entry: zipfile.ZipInfo) -> str | None:
 
 
 @functools.lru_cache(maxsize=_OPEN_ARCHIVES)
-def _archive(path: Path, changed_ns: int) -> zipfile.ZipFile:  # noqa: ARG001 - another time is another archive
+def _archive(path: Path, changed_ns: int) -> Zipped:  # noqa: ARG001 - another time is another archive
     """An archive, opened once a process: reading its table of contents takes a second."""
-    return zipfile.ZipFile(path)
+    return Zipped(path)

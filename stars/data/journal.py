@@ -6,13 +6,17 @@ left half written ends the journal there.
 """
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
+import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
 Part = dict[str, Any]
+_PACKING = ".packing.partial"
 
 
 def claim(folder: Path) -> int:
@@ -37,6 +41,42 @@ def claim(folder: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
+        os.close(descriptor)
+
+
+def claim_new(out: Path) -> tuple[Path, int]:
+    """A new folder beside `out`, locked for this process, and the open descriptor that holds the lock.
+
+    What processes that were killed have left there of the same kind is removed: nobody can go on in it.
+    """
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*{_PACKING}"):
+        _remove_if_left(left)
+    begun = out.parent / f".{out.name}.{uuid.uuid4().hex}.begun"
+    begun.mkdir()
+    descriptor = os.open(begun, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever has the final kind of name is locked from the first moment on.
+        return begun.rename(begun.with_suffix(_PACKING)), descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove a folder of `claim_new`, unless a living process holds its lock."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        # It has just taken its final place, or somebody else has removed it.
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.is_dir() and folder.stat().st_ino == os.fstat(descriptor).st_ino:
+            shutil.rmtree(folder)
+    except BlockingIOError:
+        return
+    finally:
         os.close(descriptor)
 
 

@@ -63,17 +63,25 @@ def process(recording: Recording) -> Frames:
     the second may be zero throughout. NaN coordinates stay, and a NaN origin makes everything NaN.
 
     Raises:
-        Unreadable: no body is seen often enough (the published code dies), or nothing but zeros is left.
+        Unreadable: no body is seen often enough (the published code dies), nothing but zeros is left, or a joint is so
+            far from the origin that no 32-bit number says it.
     """
-    if len(recording.bodies) == 1:
-        sequence = _place(recording, [recording.bodies])
-    else:
-        sequence = _place(recording, _slots(_people(recording)))
-        sums = sequence.reshape(len(sequence), -1).sum(axis=1)
-        sequence = sequence[sums != 0]
-    if not sequence[:, 0].any():
-        raise Unreadable(recording.name, "the first body has no coordinate other than 0")
-    return _translate(sequence)
+    # Sums, variances and differences of coordinates near the end of the 32-bit numbers are infinite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if len(recording.bodies) == 1:
+            sequence = _place(recording, [recording.bodies])
+        else:
+            sequence = _place(recording, _slots(_people(recording)))
+            sums = sequence.reshape(len(sequence), -1).sum(axis=1)
+            sequence = sequence[sums != 0]
+        if not sequence[:, 0].any():
+            raise Unreadable(recording.name, "the first body has no coordinate other than 0")
+        translated = _translate(sequence)
+    if np.isinf(translated).any():
+        raise Unreadable(
+            recording.name, "a joint is too far from the first body's spine; allowed: finite 32-bit numbers"
+        )
+    return translated
 
 
 def _people(recording: Recording) -> list[_Actor]:

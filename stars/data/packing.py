@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32
 
 from stars.data import lists
-from stars.data.journal import Journal, claim
+from stars.data.journal import Journal, claim, claim_new
 from stars.data.ntu import NtuName
 from stars.data.packed import (
     INDEX,
@@ -49,7 +48,7 @@ class Packer:
 
     Given the hash of the `work`, whatever a kill or an interruption leaves unfinished stays beside the final place, and
     the next packer with the same work there goes on after the last part that was committed. What the input is to blame
-    for (a ValueError) leaves nothing.
+    for (a ValueError) leaves nothing. What a kill leaves without such a hash, the next packer there removes.
 
         with Packer(out, name="ntu60", source="…") as packer:
             packer.append("S001C001P001R001A001", parse_name("S001C001P001R001A001"), sequence)
@@ -99,8 +98,7 @@ class Packer:
         self.lock: int | None = None
         self.journal: Journal | None = None
         if self.work is None:
-            self.folder = self.out.parent / f".{self.out.name}.{uuid.uuid4().hex}.partial"
-            self.folder.mkdir()
+            self.folder, self.lock = claim_new(self.out)
         else:
             self.folder = self.out.parent / f".{self.out.name}.unfinished"
             self.lock = claim(self.folder)
@@ -292,7 +290,9 @@ def count_valid(sequence: Float32[np.ndarray, "frame body joint 3"]) -> int:
 
     The sum runs over signed values, and NaN is not zero (published code, feeder).
     """
-    return int((sequence.sum(axis=3).sum(axis=1).sum(axis=1) != 0).sum())
+    # Sums of large coordinates are infinite or NaN, and neither of these is zero.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return int((sequence.sum(axis=3).sum(axis=1).sum(axis=1) != 0).sum())
 
 
 def _run(body: Float32[np.ndarray, "frame joint 3"]) -> tuple[int, int]:

@@ -8,8 +8,9 @@ is a sample: cut out, without translation or any other change, of 300 frames at 
     A01N02-L.txt      phase II
 """
 
+import array
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -42,6 +43,9 @@ _COLUMNS = 2 * NUM_JOINTS * 3
 _MAX_ACTIONS = 999  # of a video; their numbers have three digits in a sample's name
 _CHUNK = 2  # videos: some seconds of work, and some megabytes of samples
 _TEXT = b"0123456789+-.eEnaifNAIF \t"
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_LONGEST_LINE = 2**14  # bytes: a frame has some 3000
+_LONGEST_SPLIT = 2**20  # characters: a split has some 20,000
 
 
 class Action(NamedTuple):
@@ -120,7 +124,7 @@ def prepare_pku(
         work=work_of(data_set, _CHUNK, strict, videos.identity(own), annotations.identity(own)),
     )
     chunks = []
-    for some in cut(names, _CHUNK):
+    for some in cut(names, _CHUNK, videos.num_bytes()):
         labelled = {name: annotations.places[name] for name in some if name in annotations.places}
         frames = Files({name: videos.places[name] for name in some}, SUFFIX)
         chunks.append(Chunk(some, _Reader(data_set, frames, Files(labelled, SUFFIX))))
@@ -138,31 +142,31 @@ def prepare_pku(
 
 def parse_frames(text: bytes, name: str) -> Float32[np.ndarray, "frame body=2 joint=25 3"]:
     """Read a video: metres, zeros for absent persons. Raises Unreadable naming the line of the first defect."""
-    lines = text.rstrip().splitlines()
-    frames = np.empty((len(lines), _COLUMNS), np.float32)
-    for number, line in enumerate(lines):
+    frames = array.array("f")
+    for number, line in _lines(text, name):
         fields = line.split()
         if len(fields) != _COLUMNS:
             reason = f"a frame has {len(fields)} numbers; allowed: {_COLUMNS}"
-            raise Unreadable(name, reason, number + 1, SUFFIX)
+            raise Unreadable(name, reason, number, SUFFIX)
         try:
             if line.translate(None, _TEXT):
                 raise ValueError
             with np.errstate(over="ignore"):
-                frames[number] = np.array(fields, np.float64)
+                frame = np.array(fields, np.float64).astype(np.float32)
         except ValueError:
-            raise Unreadable(name, "a frame holds what is no number", number + 1, SUFFIX) from None
-        if np.isinf(frames[number]).any():
-            raise Unreadable(name, "a coordinate is no finite 32-bit number, nor nan", number + 1, SUFFIX)
-    if not lines:
+            raise Unreadable(name, "a frame holds what is no number", number, SUFFIX) from None
+        if np.isinf(frame).any():
+            raise Unreadable(name, "a coordinate is no finite 32-bit number, nor nan", number, SUFFIX)
+        frames.frombytes(frame.tobytes())
+    if not frames:
         raise Unreadable(name, "the file is empty", 1, SUFFIX)
-    return frames.reshape(-1, 2, NUM_JOINTS, 3)
+    return np.frombuffer(frames, np.float32).reshape(-1, 2, NUM_JOINTS, 3)
 
 
 def parse_labels(text: bytes, name: str) -> list[Action]:
     """Read a label file, one line too. Raises Unreadable naming the line of the first defect."""
-    actions = []
-    for number, line in enumerate(text.rstrip().splitlines(), 1):
+    actions: list[Action] = []
+    for number, line in _lines(text, name):
         fields = [field.strip() for field in line.split(b",")]
         if len(fields) != 4 or not all(field.isdigit() and len(field) <= 9 for field in fields[:3]):
             reason = "a label is class, first frame, frame after the last, confidence; the first three whole numbers"
@@ -170,9 +174,12 @@ def parse_labels(text: bytes, name: str) -> list[Action]:
         action, start, end = map(int, fields[:3])
         if not 1 <= action <= NUM_CLASSES:
             raise Unreadable(name, f"the class is {action}; allowed: 1 to {NUM_CLASSES}", number, SUFFIX)
+        if len(actions) == _MAX_ACTIONS:
+            reason = f"it has {_MAX_ACTIONS + 1} labels or more; allowed: 1 to {_MAX_ACTIONS}"
+            raise Unreadable(name, reason, number, SUFFIX)
         actions.append(Action(number, action, start, end))
-    if not 1 <= len(actions) <= _MAX_ACTIONS:
-        raise Unreadable(name, f"it has {len(actions)} labels; allowed: 1 to {_MAX_ACTIONS}", 1, SUFFIX)
+    if not actions:
+        raise Unreadable(name, f"it has 0 labels; allowed: 1 to {_MAX_ACTIONS}", 1, SUFFIX)
     return actions
 
 
@@ -185,7 +192,8 @@ def read_split(path: Path) -> tuple[frozenset[str], frozenset[str]]:
         ValueError: there is no such file, or it has other lines or no training video.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        with path.open(encoding="utf-8-sig") as file:
+            lines = file.read(_LONGEST_SPLIT).splitlines()
     except (OSError, UnicodeDecodeError) as problem:
         raise ValueError(f"{path}: the data set's split file cannot be read ({problem})") from problem
     named = [frozenset(filter(None, map(str.strip, line.split(",")))) for line in (*lines, "", "", "", "")[1:4:2]]
@@ -197,6 +205,25 @@ def read_split(path: Path) -> tuple[frozenset[str], frozenset[str]]:
 def video_of(sample: str) -> str:
     """The video that a sample was cut from."""
     return sample.rpartition("-")[0]
+
+
+def _lines(text: bytes, name: str) -> Iterator[tuple[int, bytes]]:
+    """Number and content of every line up to the last one with content, one by one: a list of all may need a gigabyte.
+
+    Raises:
+        Unreadable: a line is longer than a frame can be.
+    """
+    content = text.rstrip()
+    start, number = 0, 0
+    while start < len(content):
+        number += 1
+        found = _LINE_END.search(content, start)
+        end, following = found.span() if found else (len(content), len(content))
+        if end - start > _LONGEST_LINE:
+            reason = f"the line has {end - start} characters; allowed: at most {_LONGEST_LINE}"
+            raise Unreadable(name, reason, number, SUFFIX)
+        yield number, content[start:end]
+        start = following
 
 
 def _of(samples: Sequence[str], videos: Collection[str]) -> list[str]:

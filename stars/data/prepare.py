@@ -189,7 +189,7 @@ def prepare(
 
 def _chunks(names: Sequence[str], found: Found) -> list[Chunk]:
     """A worker is sent the places of its chunk only."""
-    return [Chunk(some, _Reader(_files(some, found))) for some in cut(names, _CHUNK)]
+    return [Chunk(some, _Reader(_files(some, found))) for some in cut(names, _CHUNK, found.num_bytes())]
 
 
 def _files(names: Collection[str], found: Found) -> Files:

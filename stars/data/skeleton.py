@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from jaxtyping import Float32, Int64
 
 NUM_JOINTS = 25
@@ -22,7 +21,9 @@ MAX_BODIES = 6  # the sensor tracks no more at a time
 _BODY_FIELDS = 10
 _JOINT_FIELDS = 12
 _BODY_LINES = NUM_JOINTS + 2
+_LONGEST_END = 64  # white space behind the last line that is not unusual
 _MAX_DIGITS = 9  # of a count
+_WHITE = b" \t\r\n"
 _OF_NUMBERS = b"0123456789+-.eEnaifNAIF"  # the letters are those of nan and inf
 _INFINITE = float(2**128 - 2**103)  # the smallest double that no 32-bit number stands for
 
@@ -111,95 +112,62 @@ def parse(text: str | bytes, name: str) -> Recording:
             is impossible, a body appears twice in a frame, a coordinate is infinite, or no frame has a body.
     """
     content = text.encode(errors="surrogatepass") if isinstance(text, str) else text
-    if b"\r" in content:
-        content = content.replace(b"\r\n", b"\n")
-    content = content.rstrip(b" \t\r\n")
-    return _recording(_fast(content + b"\n") or _strict(content, name), name)
+    return _recording(_fast(content) or _strict(content.replace(b"\r\n", b"\n").rstrip(_WHITE), name), name)
 
 
 def _recording(text: _Text, name: str) -> Recording:
     """Group the appearances by body."""
     if len(text.ids) == 0:
         raise Unreadable(name, f"none of the {len(text.num_bodies)} frames has a body; at least one is needed", 1)
-    frames = np.repeat(np.arange(len(text.num_bodies)), text.num_bodies)
-    kept = np.cumsum(text.num_bodies > 0) - 1
-    appearances: dict[bytes, list[int]] = {}
-    for appearance, body_id in enumerate(text.ids):
-        seen = appearances.setdefault(body_id, [])
-        if seen and frames[seen[-1]] == frames[appearance]:
-            # One line for the number of frames, one per frame so far, and the whole bodies before this one.
-            line = 1 + int(frames[appearance]) + 1 + _BODY_LINES * appearance + 1
-            raise Unreadable(name, f"body {_shown(body_id)} is twice in one frame; ids must differ", line)
-        seen.append(appearance)
-    bodies = tuple(
-        Body(body_id.decode(errors="backslashreplace"), text.joints[seen], kept[frames[seen[0]]] + np.arange(len(seen)))
-        for body_id, seen in appearances.items()
-    )
-    dropped = np.flatnonzero(text.num_bodies == 0)
-    return Recording(name, len(text.num_bodies), len(text.num_bodies) - len(dropped), dropped, bodies)
+    frames = np.arange(len(text.num_bodies)).repeat(text.num_bodies)
+    is_kept = text.num_bodies > 0
+    kept = is_kept.cumsum() - 1
+    numbers: dict[bytes, int] = {}
+    of_body = np.array([numbers.setdefault(body_id, len(numbers)) for body_id in text.ids])
+    bodies, repeated = [], list[int]()
+    for body_id, number in numbers.items():
+        seen = (of_body == number).nonzero()[0]
+        seen_in = frames[seen]
+        repeated += seen[1:][seen_in[1:] == seen_in[:-1]].tolist()
+        interval = kept[seen_in[0]] + np.arange(len(seen))
+        bodies.append(Body(body_id.decode(errors="backslashreplace"), text.joints[seen], interval))
+    if repeated:
+        first = min(repeated)
+        # One line for the number of frames, one per frame so far, and the whole bodies before this one.
+        line = 1 + int(frames[first]) + 1 + _BODY_LINES * first + 1
+        raise Unreadable(name, f"body {_shown(text.ids[first])} is twice in one frame; ids must differ", line)
+    dropped = (~is_kept).nonzero()[0]
+    return Recording(name, len(is_kept), len(is_kept) - len(dropped), dropped, tuple(bodies))
 
 
 def _fast(text: bytes) -> _Text | None:
     """Read a text of numbers with exactly one space or line end after each; None leaves the verdict to `_strict`."""
-    if text.translate(None, _OF_NUMBERS + b" \n"):
+    # Imports Numba, which few commands need.
+    from stars.data.skeleton_compiled import PADDING, SMALLEST_BODY, UNREAD, read
+
+    end = text[-_LONGEST_END:]
+    length = len(text) - len(end) + len(end.rstrip(_WHITE))
+    text = b"".join((memoryview(text)[:length], b"\n" * PADDING))
+    first_line = text[: _MAX_DIGITS + 1].split(maxsplit=1)[:1]
+    if not first_line or not first_line[0].isdigit() or int(first_line[0]) > len(text):
         return None
+    room = len(text) // SMALLEST_BODY + 1
+    num_bodies, places = np.empty(int(first_line[0]), np.int64), np.empty((room, 2), np.int64)
+    joints, unread = np.empty((room, NUM_JOINTS, 3), np.float32), np.empty(room * NUM_JOINTS * 3, np.int64)
     characters = np.frombuffer(text, np.uint8)
-    spaces = np.flatnonzero(characters <= ord(" "))
-    if spaces[0] == 0 or (np.diff(spaces) == 1).any():
+    num_appearances, num_unread = read(characters, MAX_BODIES, num_bodies, places, joints, unread)
+    if num_appearances <= 0:
         return None
-    ends = np.flatnonzero(characters[spaces] == ord("\n"))
-    num_fields = np.diff(ends, prepend=-1)
-    bodies = np.flatnonzero(num_fields == _BODY_FIELDS)
-    joints = bodies[:, None] + np.arange(2, _BODY_LINES)
-    if len(bodies) == 0 or joints[-1, -1] >= len(ends) or (num_fields[joints] != _JOINT_FIELDS).any():
-        return None
-
-    starts = np.concatenate(([0], spaces[ends] + 1)).tolist()
-    if {text[starts[line + 1] : starts[line + 2]] for line in bodies.tolist()} != {b"%d\n" % NUM_JOINTS}:
-        return None
-    is_count = np.ones(len(ends), bool)
-    is_count[bodies[:, None] + np.arange(_BODY_LINES)] = False
-    counts = np.flatnonzero(is_count)
-    num_bodies = _num_bodies([text[starts[line] : starts[line + 1] - 1] for line in counts], counts, len(ends))
-    if num_bodies is None:
-        return None
-
-    ids = [
-        text[start:end] for start, end in zip(spaces[ends[bodies - 1]] + 1, spaces[ends[bodies - 1] + 1], strict=True)
-    ]
-    first_end = ends[joints].ravel() - _JOINT_FIELDS + 1
-    xyz_ends = first_end[:, None] + np.arange(3)
-    xyz = _numbers(text, spaces[xyz_ends - 1].ravel() + 1, spaces[xyz_ends].ravel())
-    return None if xyz is None or np.isinf(xyz).any() else _Text(num_bodies, ids, xyz.reshape(-1, NUM_JOINTS, 3))
-
-
-def _num_bodies(values: list[bytes], lines: Index, num_lines: int) -> Index | None:
-    """The bodies of every frame, given the lines that hold one count each; None unless all lines are accounted for."""
-    if not all(value.isdigit() and len(value) <= _MAX_DIGITS for value in values):
-        return None
-    num_frames, *num_bodies = map(int, values)
-    frames = np.array(num_bodies, np.int64)
-    expected = 1 + np.cumsum(np.concatenate(([0], 1 + _BODY_LINES * frames)))
-    found = np.concatenate((lines[1:], [num_lines]))
-    consistent = num_frames == len(frames) and lines[0] == 0 and np.array_equal(found, expected)
-    return frames if consistent and frames.max() <= MAX_BODIES else None
-
-
-def _numbers(text: bytes, starts: Index, ends: Index) -> Float32[np.ndarray, " number"] | None:
-    """Convert what stands between starts and ends, to double precision first as Python does; None if it is no number.
-
-    Arrow reads the text in place: every second string of the array, the one between two numbers, is null.
-    """
-    offsets = np.stack((starts, ends), axis=1).astype(np.int32)
-    num_strings = offsets.size - 1
-    every_second = pa.py_buffer(b"\x55" * (num_strings // 8 + 1))
-    buffers = [every_second, pa.py_buffer(offsets), pa.py_buffer(text)]
-    try:
-        doubles = pa.Array.from_buffers(pa.string(), num_strings, buffers).cast(pa.float64())
-    except pa.ArrowInvalid:
-        return None
-    with np.errstate(over="ignore"):
-        return np.frombuffer(doubles.buffers()[1], np.float64, num_strings)[::2].astype(np.float32)
+    joints = joints[:num_appearances]
+    if num_unread:
+        try:
+            numbers = [float(text[first : text.index(b" ", first)]) for first in unread[:num_unread].tolist()]
+        except ValueError:
+            return None
+        if any(abs(number) >= _INFINITE for number in numbers):
+            return None
+        joints[joints == UNREAD] = numbers
+    return _Text(num_bodies, [text[first:end] for first, end in places[:num_appearances].tolist()], joints)
 
 
 class _Lines:

@@ -1,5 +1,6 @@
 """Raw files in folders and archives: found, read member by member, and what a hostile archive holds refused by name."""
 
+import os
 import stat
 import zipfile
 from pathlib import Path
@@ -170,3 +171,9 @@ def test_identity_follows_the_content(tmp_path: Path) -> None:
     names = frozenset("xy")
     assert first.identity(names) == moved.identity(names) != other.identity(names)
     assert first.identity(frozenset("x")) == other.identity(frozenset("x"))
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f"x{SUFFIX}")
+    with pytest.raises(Unreadable, match=r"^x.skeleton: it is no regular file"):
+        Files(find([tmp_path], SUFFIX).places, SUFFIX)("x")

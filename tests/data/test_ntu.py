@@ -115,3 +115,11 @@ def test_a_nan_origin_leaves_absent_bodies_at_zero() -> None:
     first = int(np.isnan(sequence).sum(axis=(0, 2, 3)).argmax())
     assert np.isnan(sequence[:, first, :, 0]).all()
     assert not sequence[:8, 1 - first].any()
+
+
+def test_a_joint_too_far_from_the_spine_is_refused() -> None:
+    joints = moving(14)
+    joints[0, 1] = 3e38
+    joints[3, 4] = -3e38
+    with pytest.raises(Unreadable, match="a joint is too far from the first body's spine"):
+        processed({"1": (0, joints)}, 14)

@@ -173,3 +173,13 @@ def test_split_files_are_read_and_others_refused(tmp_path: Path) -> None:
         read_split(path)
     with pytest.raises(ValueError, match=r"absent.txt: the data set's split file cannot be read"):
         read_split(tmp_path / "absent.txt")
+
+
+def test_a_line_longer_than_a_frame_is_not_taken_apart() -> None:
+    with pytest.raises(Unreadable, match=r"^v.txt, line 2: the line has 20001 characters; allowed: at most 16384"):
+        parse_frames(b" ".join([b"1"] * 150) + b"\n" + b"1 " * 10_000 + b"x", "v")
+
+
+def test_lines_end_in_any_way() -> None:
+    frame = b" ".join([b"1"] * 150)
+    assert len(parse_frames(frame + b"\r" + frame + b"\r\n" + frame + b"\n \n", "v")) == 3

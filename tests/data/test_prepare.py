@@ -132,3 +132,11 @@ def test_a_file_that_cannot_be_opened_is_rejected_and_the_rest_prepared(tmp_path
     manifest = prepare_folder(raw, tmp_path / "out")
     assert (manifest.num_samples, manifest.num_rejected) == (3, 1)
     assert "cannot be opened" in Packed.open(tmp_path / "out").rejected["reason"][0].as_py()
+
+
+def test_chunks_end_by_number_and_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "MOST_BYTES", 10)
+    sizes = {"a": 4, "b": 6, "c": 1, "d": 30, "e": 2, "f": 2, "g": 2}
+    assert list(preparing.cut("abcdefg", 3, sizes)) == [("a", "b"), ("c",), ("d",), ("e", "f", "g")]
+    assert list(preparing.cut("abcdefg", 3)) == [("a", "b", "c"), ("d", "e", "f"), ("g",)]
+    assert list(preparing.cut("", 3)) == []

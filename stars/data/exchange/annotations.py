@@ -153,7 +153,19 @@ def _checked(document: object, path: Path) -> tuple[dict[str, Mapping[str, Any]]
         for key, names in split.items()
     ):
         raise ValueError(f"{path}, 'split' is not a dict of lists of names")
+    _refuse_repetitions(annotations, path)
     return annotations, split
+
+
+def _refuse_repetitions(annotations: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Refuse a pickle that repeats one array in many samples: a file of megabytes would become a store of terabytes."""
+    given = (annotation.get("keypoint") for annotation in annotations.values())
+    num_bytes = sum(one.value.nbytes for one in given if isinstance(one, Restored) and one.value is not None)
+    if num_bytes > path.stat().st_size:
+        raise ValueError(
+            f"{path}: the joints of all annotations have {num_bytes} bytes, more than the file; allowed: an array of "
+            "its own for each"
+        )
 
 
 def _sample(name: str, annotation: Mapping[str, Any], arrangement: Arrangement) -> _Sample:
@@ -177,7 +189,7 @@ def _numbers(annotation: Mapping[str, Any], key: str, num_axes: int) -> np.ndarr
         raise ValueError(f"{key!r} is missing, or no array of {num_axes} axes")
     if 0 in array.value.shape:
         raise ValueError(f"{key!r} is {array.value.shape}; allowed: no empty axis")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return array.value.astype(np.float32)
 
 

@@ -83,10 +83,13 @@ class Arrangement:
         sequence[..., :num_dimensions] = coordinates
         if confidence is not None:
             sequence = _unsure_as_missing(sequence, confidence)
-        if not self.own_joints:
-            sequence = to_kinect(sequence, self.layout)
-        if self.center:
-            sequence = self._centered(sequence)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not self.own_joints:
+                sequence = to_kinect(sequence, self.layout)
+            if self.center:
+                sequence = self._centered(sequence)
+        if np.isinf(sequence).any():
+            raise ValueError("a coordinate is too large to be averaged or moved; allowed: finite 32-bit numbers")
         if count_valid(sequence) == 0:
             raise ValueError("every frame sums to 0; at least one must not")
         return sequence

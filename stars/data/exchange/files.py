@@ -6,6 +6,7 @@
 import contextlib
 import math
 import os
+import re
 import uuid
 import zipfile
 from collections.abc import Iterator
@@ -16,10 +17,17 @@ from typing import IO
 
 import numpy as np
 
+from stars.data.zipped import method_refusal
+
 MAX_BYTES = 64 * 2**30  # of a member; the largest published one has 11 GB
 MAX_RATIO = 200  # of inflated to stored bytes: that of padded recordings is below 20
 _SMALL = 2**20  # bytes of a member that may be inflated by any ratio
-_LONGEST_HEADER = 10_000
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER = re.compile(
+    r"\{\s*'descr':\s*'(?P<descr>[<>|=]?[fiub][0-9]{1,2})',\s*'fortran_order':\s*(?P<fortran>True|False),"
+    r"\s*'shape':\s*\((?P<shape>[0-9, ]{0,400})\),?\s*\}\s*"
+)
+"""As every writer of the format spells it."""
 # Without a time, equal arrays are equal files; 1980 is the earliest that a zip file can say.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -92,25 +100,60 @@ def open_array(archive: zipfile.ZipFile, names: tuple[str, ...], stack: ExitStac
         raise ValueError(
             f"{name} has {member.file_size} bytes in {member.compress_size}; allowed: {MAX_RATIO} times as many"
         )
+    if reason := method_refusal(member):
+        raise ValueError(f"{name}: {reason}")
     file = stack.enter_context(archive.open(member))
-    shape, dtype = _header(file, name)
-    if dtype.kind not in "fiub" or any(length < 0 for length in shape) or not shape:
-        raise ValueError(f"{name} is {dtype} {shape}; allowed: an array of numbers")
-    return Array(name, shape, dtype, file)
-
-
-def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    try:
-        version = np.lib.format.read_magic(file)
-        # Later versions allow headers of gigabytes, which arrays of plain numbers never need.
-        if version != (1, 0):
-            raise ValueError(f"it has version {version}; allowed: (1, 0)")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=_LONGEST_HEADER)
-    except ValueError as problem:
-        raise ValueError(f"{name} has no header of a NumPy array that can be read: {problem}") from problem
-    if fortran:
+    header = read_header(file, name)
+    if header.is_fortran:
         raise ValueError(f"{name} is in Fortran order; allowed: C order")
-    return shape, dtype
+    if not header.shape:
+        raise ValueError(f"{name} is a single number; allowed: an array of numbers")
+    return Array(name, header.shape, header.dtype, file)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What precedes the numbers of an array in NumPy's format.
+
+    Attributes:
+        shape: lengths of the axes.
+        dtype: of its numbers.
+        is_fortran: whether the first axis varies fastest.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    is_fortran: bool
+
+
+def read_header(file: IO[bytes], name: str) -> Header:
+    """The header that a file begins with; `file` stands behind it afterwards.
+
+    NumPy's own reader evaluates the header as Python, and lets through what Python raises for hostile text.
+
+    Args:
+        file: at its beginning.
+        name: for messages.
+
+    Raises:
+        ValueError: it is none of an array of plain numbers.
+    """
+    magic = file.read(len(_MAGIC) + 2)
+    # Later versions allow headers of gigabytes, which arrays of plain numbers never need.
+    if not magic.startswith(_MAGIC) or len(magic) < len(_MAGIC) + 2:
+        raise ValueError(f"{name} has no header of a NumPy array that can be read; allowed: one of version 1")
+    text = file.read(int.from_bytes(magic[-2:], "little")).decode("latin1")
+    found = _HEADER.fullmatch(text)
+    if found is None:
+        raise ValueError(
+            f"{name} has no header of a NumPy array that can be read: {text[:200]!r}; allowed: an array of numbers"
+        )
+    lengths = found["shape"].replace(",", " ").split()
+    try:
+        dtype = np.dtype(found["descr"])
+    except TypeError as problem:
+        raise ValueError(f"{name} is of numbers that NumPy does not have: {found['descr']}") from problem
+    return Header(tuple(map(int, lengths)), dtype, found["fortran"] == "True")
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ NTU RGB+D shall understand them, or x y; a confidence may follow. A body that is
 
 import array
 import csv
+import math
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +22,7 @@ from typing import Literal
 import numpy as np
 
 from stars.data.exchange.bodies import Arrangement, warn_of_flatness
+from stars.data.exchange.files import read_header
 from stars.data.exchange.labels import MAX_FRAMES, MAX_NUMBER, checked_name
 from stars.data.ntu import NtuName
 from stars.data.packed import NUM_BODIES, UNKNOWN, Manifest
@@ -28,8 +31,9 @@ from stars.data.packing import Packer
 LABELS = "labels.csv"
 _COLUMNS = ("setup", "camera", "subject", "replication")
 _MOST_BYTES = {".npy": 64 * 2**20, ".csv": 32 * 2**20}
-_MOST_LINES = 250_000  # of a table
-_LONGEST_HEADER = 10_000
+_MOST_LINES = 250_000  # after the header of a table
+_LONGEST_LINE = 2**15  # characters: two bodies of 33 joints have some 5000
+_LONGEST_SHOWN = 200
 
 Dimensions = Literal[2, 3]
 Progress = Callable[[int, int], None]
@@ -144,10 +148,15 @@ def _lines(table: Path, folder: Path) -> Iterator[_Line]:
 def _inside(folder: Path, file: str) -> Path:
     """A file of the table. Raises ValueError for one outside the folder, also by way of a link, or of another type."""
     path = folder / file
-    if not file or not path.resolve().is_relative_to(folder.resolve()) or PurePosixPath(file).is_absolute():
-        raise ValueError(f"the file is {file!r}; allowed: one within the folder")
+    try:
+        is_inside = path.resolve().is_relative_to(folder.resolve())
+    except RuntimeError:
+        # What Python below 3.13 makes of links that lead in a circle.
+        is_inside = False
+    if not file or not is_inside or PurePosixPath(file).is_absolute():
+        raise ValueError(f"the file is {file[:_LONGEST_SHOWN]!r}; allowed: one within the folder")
     if path.suffix not in _MOST_BYTES:
-        raise ValueError(f"the file is {file!r}; allowed: {' or '.join(_MOST_BYTES)}")
+        raise ValueError(f"the file is {file[:_LONGEST_SHOWN]!r}; allowed: {' or '.join(_MOST_BYTES)}")
     return path
 
 
@@ -197,22 +206,34 @@ def _read(path: Path, num_joints: int, num_dimensions: int) -> np.ndarray:
         raise ValueError(f"the array is {numbers.shape}; allowed: {allowed}")
     if not 1 <= len(joints) <= MAX_FRAMES or not 1 <= joints.shape[1] <= NUM_BODIES:
         raise ValueError(f"the array is {numbers.shape}; allowed: 1 to {MAX_FRAMES} frames, 1 or {NUM_BODIES} bodies")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(joints, np.float32)
 
 
 def _mapped(path: Path) -> np.ndarray:
     """The array in a `.npy` file, not yet read. Raises ValueError for a large file, or no array of numbers."""
-    if (size := path.stat().st_size) > _MOST_BYTES[".npy"]:
-        raise ValueError(f"the file has {size} bytes; allowed: {_MOST_BYTES['.npy']}")
-    try:
-        # Mapped, so that a header which promises more than the file holds is refused before anything is allocated.
-        mapped = np.lib.format.open_memmap(path, mode="r", max_header_size=_LONGEST_HEADER)
-    except (EOFError, OverflowError) as problem:
-        raise ValueError(f"no array of NumPy that can be read: {problem}") from problem
-    if mapped.dtype.kind not in "fiu":
+    size = _checked_size(path)
+    with path.open("rb") as file:
+        header = read_header(file, "the file")
+        start = file.tell()
+    if header.dtype.kind == "b":
         raise ValueError("no array of numbers; allowed: floating or whole numbers")
-    return mapped
+    num_bytes = math.prod(header.shape) * header.dtype.itemsize
+    if not 0 < num_bytes <= size - start:
+        raise ValueError(f"the array has {header.shape} numbers, and the file {size - start} bytes for them")
+    order: Literal["F", "C"] = "F" if header.is_fortran else "C"
+    return np.memmap(path, header.dtype, "r", start, header.shape, order)
+
+
+def _checked_size(path: Path) -> int:
+    """Bytes of a file. Raises ValueError if they are too many, or if it is no regular file: a pipe may never end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} is no regular file; allowed: regular files")
+    most = _MOST_BYTES.get(path.suffix, _MOST_BYTES[".csv"])
+    if status.st_size > most:
+        raise ValueError(f"the file has {status.st_size} bytes; allowed: {most}")
+    return status.st_size
 
 
 def _read_csv(path: Path, num_joints: int, widths: tuple[int, int]) -> np.ndarray:
@@ -242,15 +263,21 @@ def _read_csv(path: Path, num_joints: int, widths: tuple[int, int]) -> np.ndarra
 
 def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and fields of every line that is not empty. Raises ValueError for what is no text of that kind."""
-    if (size := path.stat().st_size) > _MOST_BYTES[".csv"]:
-        raise ValueError(f"{path} has {size} bytes; allowed: {_MOST_BYTES['.csv']}")
+    _checked_size(path)
+    number = 0
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
         try:
-            for fields in reader:
+            while line := file.readline(_LONGEST_LINE + 1):
+                number += 1
+                if len(line) > _LONGEST_LINE:
+                    raise ValueError(f"{path}, line {number}: over {_LONGEST_LINE} characters; allowed: fewer")
+                if number > _MOST_LINES + 1:
+                    raise ValueError(f"{path}, line {number}: a line too many; allowed: {_MOST_LINES + 1}")
+                # One at a time: a quote that is not closed would otherwise collect lines without end.
+                (fields,) = csv.reader([line], strict=True)
                 if any(fields):
-                    yield reader.line_num, fields
+                    yield number, fields
         except UnicodeDecodeError as problem:
-            raise ValueError(f"{path}: no UTF-8 text ({problem.reason}) after line {reader.line_num}") from problem
+            raise ValueError(f"{path}: no UTF-8 text ({problem.reason}) after line {number}") from problem
         except csv.Error as problem:
-            raise ValueError(f"{path}, line {reader.line_num}: {problem}") from problem
+            raise ValueError(f"{path}, line {number}: {problem}") from problem

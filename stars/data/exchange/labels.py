@@ -27,9 +27,9 @@ def part_name(part: str, row: int) -> str:
 def checked_name(name: object) -> str:
     """A name as it may stand in an index. Raises ValueError for one that is empty, long or not printable."""
     if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
-        raise ValueError(
-            f"the name is {str(name)[:_LONGEST_NAME]!r}; allowed: 1 to {_LONGEST_NAME} printable characters"
-        )
+        # Other values than text are not shown: lists in lists can be spelled out only in more memory than there is.
+        shown = repr(name[:_LONGEST_NAME]) if isinstance(name, str) else f"a {type(name).__name__}"
+        raise ValueError(f"the name is {shown}; allowed: 1 to {_LONGEST_NAME} printable characters")
     return name
 
 

@@ -29,9 +29,11 @@ from stars.data.packed import NUM_BODIES, Manifest, Packed, SecondBody
 from stars.data.packing import Packer, count_valid
 from stars.data.protocols import Published
 from stars.data.skeleton import NUM_JOINTS
+from stars.data.zipped import Zipped
 
 COLUMNS = NUM_BODIES * NUM_JOINTS * 3
 PADDED = 300  # frames, as published
+_MAX_SAMPLES = 1_000_000
 # Names ascend in a store, and so do the parts.
 _PARTS = ("test", "train")
 
@@ -79,7 +81,7 @@ def import_npz(
     source = f"{path.name}, an npz of the published layout; subject, camera, setup, replication unknown"
     try:
         with ExitStack() as stack:
-            archive = stack.enter_context(zipfile.ZipFile(path))
+            archive = stack.enter_context(Zipped(path))
             parts = [_part(archive, part, stack) for part in _PARTS]
             packer = stack.enter_context(Packer(out, name=name or known, source=source, second_body=filling))
             _pack(packer, parts, progress)
@@ -172,6 +174,8 @@ def _part(archive: zipfile.ZipFile, part: str, stack: ExitStack) -> _Part:
         raise ValueError(f"{x.name} is {x.dtype} {x.shape}; allowed: floating, (samples, frames, {COLUMNS})")
     if len(y.shape) != 2 or not 1 <= y.shape[1] <= MAX_NUMBER:
         raise ValueError(f"{y.name} is {y.dtype} {y.shape}; allowed: one-hot, (samples, classes)")
+    if x.shape[0] > _MAX_SAMPLES:
+        raise ValueError(f"{x.name} has {x.shape[0]} rows; allowed: {_MAX_SAMPLES}")
     if x.shape[0] != y.shape[0]:
         raise ValueError(f"{y.name} has {y.shape[0]} rows; allowed: {x.shape[0]}, those of {x.name}")
     return _Part(part, x, y)
@@ -209,7 +213,7 @@ def _pack(packer: Packer, parts: list[_Part], progress: Progress | None) -> None
 
 def _trimmed(padded: np.ndarray) -> Float32[np.ndarray, "frame body=2 joint=25 3"]:
     """One row up to its last frame that is not zero."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         sequence = padded.astype(np.float32).reshape(len(padded), NUM_BODIES, NUM_JOINTS, 3)
     there = np.flatnonzero((sequence != 0).any(axis=(1, 2, 3)))
     return sequence[: int(there[-1]) + 1 if len(there) else 1]

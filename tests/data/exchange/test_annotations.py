@@ -170,7 +170,7 @@ def test_what_cannot_be_used_is_recorded_and_the_rest_is_packed(tmp_path: Path, 
         ({"split": {}}, "holds no annotations"),
         ({"annotations": []}, "not one usable sample; the first, no annotation at all"),
         ({"annotations": [3]}, "annotation 0 is a int"),
-        ({"annotations": [{}]}, "annotation 0, 'frame_dir': the name is 'None'"),
+        ({"annotations": [{}]}, "annotation 0, 'frame_dir': the name is a NoneType"),
         ({"annotations": [{"frame_dir": "a\nb"}]}, "printable"),
         ({"annotations": [{"frame_dir": "a"}, {"frame_dir": "a"}]}, "'a' occurs twice"),
         ({"annotations": [], "split": [1]}, "'split' is not a dict"),
@@ -183,3 +183,19 @@ def test_another_layout_of_the_pickle_is_refused(tmp_path: Path, document: Any, 
     with pytest.raises(ValueError, match=message):
         import_pickle(tmp_path / "a.pkl", tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+def test_an_array_that_many_samples_share_is_refused(tmp_path: Path) -> None:
+    shared = np.ones((1, 50, 25, 3), np.float32)
+    samples = [{**annotation(f"{number:02d}"), "keypoint": shared, "total_frames": 50} for number in range(10)]
+    with pytest.raises(ValueError, match=r"the joints of all annotations have 150000 bytes, more than the file"):
+        import_pickle(written(tmp_path / "a.pkl", samples), tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_name_of_pairs_of_pairs_is_not_spelled_out(tmp_path: Path) -> None:
+    name: Any = "a"
+    for _ in range(60):
+        name = (name, name)
+    with pytest.raises(ValueError, match="'frame_dir': the name is a tuple; allowed: 1 to 200 printable characters"):
+        import_pickle(written(tmp_path / "a.pkl", [{**annotation("a"), "frame_dir": name}]), tmp_path / "store")

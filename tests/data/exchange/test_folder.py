@@ -1,5 +1,6 @@
 """Folders of recordings with a table of labels."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,42 @@ def test_a_table_with_mark_and_carriage_returns_is_read(tmp_path: Path) -> None:
     (folder / "labels.csv").write_bytes(b"\xef\xbb\xbffile,label\r\na.npy,3\r\n")
     import_folder(folder, tmp_path / "store", arrangement=KINECT)
     assert Packed.open(tmp_path / "store").column("action").tolist() == [3]
+
+
+def test_pipes_circles_and_long_lines_are_refused(tmp_path: Path) -> None:
+    folder = table(tmp_path / "mine", "good.npy,1", "pipe.csv,1", "pipe2.npy,1", "wide.csv,1", "quotes.csv,1")
+    np.save(folder / "good.npy", sequence(1, 5)[:, 0])
+    os.mkfifo(folder / "pipe.csv")
+    os.mkfifo(folder / "pipe2.npy")
+    (folder / "wide.csv").write_bytes(b"1," * 100_000)
+    (folder / "quotes.csv").write_bytes(b'"\n",' * 100)
+    import_folder(folder, tmp_path / "store", arrangement=KINECT)
+    rejected = {row["file"]: row["reason"] for row in Packed.open(tmp_path / "store").rejected.to_pylist()}
+    assert "no regular file" in rejected["pipe.csv"]
+    assert "no regular file" in rejected["pipe2.npy"]
+    assert "line 1: over 32768 characters" in rejected["wide.csv"]
+    assert "line 1: unexpected end of data" in rejected["quotes.csv"]
+    (folder / "circle.npy").symlink_to(folder / "circle.npy")
+    table(folder, "circle.npy,1")
+    with pytest.raises(ValueError, match=r"circle.npy.*allowed: one within the folder|none of 1 files is usable"):
+        import_folder(folder, tmp_path / "other", arrangement=KINECT)
+
+
+def test_arrays_in_fortran_order_and_of_whole_numbers_are_read(tmp_path: Path) -> None:
+    folder = table(tmp_path / "mine", "a.npy,1", "b.npy,1")
+    joints = np.arange(1, 376).reshape(5, 25, 3)
+    np.save(folder / "a.npy", np.asfortranarray(joints))
+    np.save(folder / "b.npy", joints.astype(">i2"))
+    import_folder(folder, tmp_path / "store", arrangement=KINECT)
+    for row in (0, 1):
+        np.testing.assert_array_equal(Packed.open(tmp_path / "store").sample(row)[:, 0], joints)
+
+
+def test_coordinates_that_overflow_when_moved_are_refused(tmp_path: Path) -> None:
+    folder = table(tmp_path / "mine", "a.npy,1")
+    joints = np.full((2, 25, 3), 3e38, np.float32)
+    joints[1] *= -1
+    np.save(folder / "a.npy", joints)
+    centered = Arrangement(layout=layout("kinect-v2-25"), center=True)
+    with pytest.raises(ValueError, match="too large to be averaged or moved"):
+        import_folder(folder, tmp_path / "store", arrangement=centered)
