@@ -73,7 +73,7 @@ class FrozenHalf(Stage):
             out / TOKENS_FILE, mode="w+", dtype=numbers, shape=(num_bodies + 1, shape.tokens, shape.width)
         )
         filled = 0
-        for done, some in enumerate(torch.split(rows, _BATCH)):
+        for some in torch.split(rows, _BATCH):
             x = views(clips, some, self.view, draw(self.view, clips.valid[some], None))
             halfway = lower_half(encoder, x, self.blocks)
             held = halfway.tokens[:-1].cpu().numpy()
@@ -82,7 +82,6 @@ class FrozenHalf(Stage):
             places[some.numpy()] = np.where(of_body < len(held), filled + of_body, num_bodies)
             filled += len(held)
             tokens[num_bodies] = halfway.tokens[-1].cpu().numpy()
-            runtime.report({"sequences": float(min((done + 1) * _BATCH, len(rows)))}, done)
         tokens.flush()
         np.save(out / PLACES_FILE, places)
 

@@ -66,7 +66,7 @@ class Runtime(Protocol):
         """Wait for every worker."""
 
     def report(self, metrics: Mapping[str, float], step: int) -> None:
-        """Show progress; nothing is computed from it."""
+        """Show progress: `seconds` of training so far, `loss`, …; nothing is computed from it."""
 
     def save(self, state: Mapping[str, Tensor], step: int) -> None:
         """Keep a training loop's state after `step` optimiser steps."""
