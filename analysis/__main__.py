@@ -5,9 +5,15 @@ python -m analysis lr_decay --context dataset=ntu60 protocol=xsub      where a s
 python -m analysis lr_decay --format csv > lr_decay.csv
 python -m analysis lr_decay --figure lr_decay.png                      also lr_decay.pdf; otherwise nothing is written
 python -m analysis search --search                              the best trials of a search; --figure shows all
+python -m analysis table lr_decay --format latex --out lr_decay.tex     also html and csv
+python -m analysis table 6 --format html                               Table 6 of the paper, with our numbers
+python -m analysis reproduce STORE                                     every published number beside ours, and a verdict
+python -m analysis disagreement FINGERPRINT FINGERPRINT                whether two probes' predictions differ
+python -m analysis report STORE --out report.html                      everything that a store holds, as one page
 """
 
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,8 +24,10 @@ import tyro
 
 from analysis import search, search_figure
 from analysis.cells import describe, label_columns
+from analysis.commands import disagreement, reproduce, table
 from analysis.figure import draw, info
 from analysis.load import load
+from analysis.report.commands import report
 from analysis.table import summary, to_csv, to_markdown, to_rich
 from stars.outcome import StoreError
 from stars.parquet import read_all
@@ -27,7 +35,13 @@ from stars.store import default_location
 from stars.sweep import PLAN_SCHEMA
 from stars.terminal import console
 
-# Where no terminal says how wide it is, wide enough for a table with several axes.
+# What is no name of a sweep.
+_COMMANDS: Mapping[str, Callable[..., None]] = {
+    "report": report,
+    "table": table,
+    "reproduce": reproduce,
+    "disagreement": disagreement,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,20 +85,27 @@ class Request:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 2, and one line on the error stream, for what cannot be shown."""
-    request = tyro.cli(Request, prog="python -m analysis", args=arguments)
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        if request.search:
-            _show_search(request)
-            return 0
-        table = _tabulate(request)
-        if request.figure is not None:
-            content = info(table, request.axis or _only_axis(table), _entries(request.at))
-            draw(content, request.figure, " ".join([describe(table), *request.at]))
+        if given and given[0] in _COMMANDS:
+            tyro.cli(_COMMANDS[given[0]], prog=f"python -m analysis {given[0]}", args=given[1:])
+        else:
+            _print_sweep(tyro.cli(Request, prog="python -m analysis", args=given))
     except (ValueError, StoreError, OSError) as problem:
         sys.stderr.write(f"analysis: {' '.join(str(problem).split())}\n")
         return 2
-    _show(table, request.format)
     return 0
+
+
+def _print_sweep(request: Request) -> None:
+    if request.search:
+        _show_search(request)
+        return
+    table = _tabulate(request)
+    if request.figure is not None:
+        content = info(table, request.axis or _only_axis(table), _entries(request.at))
+        draw(content, request.figure, " ".join([describe(table), *request.at]))
+    _show(table, request.format)
 
 
 def _show_search(request: Request) -> None:

@@ -1,43 +1,22 @@
-"""What a summary says in words and digits: the cells, title and caption that every printer shares.
+"""What a summary says in words and digits: the sheet that every printer shares.
 
 Fractions become per cent with one decimal; what is absent is "-".
 """
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
 from analysis.choice import BASELINE, spelled
 from analysis.load import plain
-from analysis.statistics import sampling_error
+from analysis.sheet import ABSENT, Sheet, per_cent, ranked
+from analysis.statistics import BOOTSTRAP_FROM, SIGNIFICANT, sampling_error
 
-ABSENT = "-"
 # A difference below this many standard errors of one pass over the test samples is not called a win.
 RESOLVED = 2.0
-SIGNIFICANT = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cells:
-    """A table as text.
-
-    Attributes:
-        headers: one per column.
-        lines: the grid, then the references.
-        left: columns of words, which are aligned left; all others right.
-        value_column: the column whose best entries are marked.
-        marks: per line `bold` (the best mean), `underline` (the second) or empty.
-        grid: how many lines are of the grid.
-    """
-
-    headers: list[str]
-    lines: list[list[str]]
-    left: set[int]
-    value_column: int
-    marks: list[str]
-    grid: int
+# A header that an axis might have for its name; headers have to differ.
+_TAKEN = "n"
 
 
 def label_columns(table: pd.DataFrame) -> list[str]:
@@ -51,33 +30,37 @@ def value_name(table: pd.DataFrame) -> str:
     return f"{metric}" if k is None else f"{metric}, k = {k}"
 
 
-def cells(table: pd.DataFrame) -> Cells:
-    """The text of a summary; columns that would be empty on every line are left out."""
+def sheet(table: pd.DataFrame) -> Sheet:
+    """A summary as text; columns that would be empty on every line are left out."""
     labels = label_columns(table)
-    first = labels[0] if labels else "condition"
-    value = f"{value_name(table)} (%)"
-    columns = {first: [_name(line, labels, table.attrs["sweep"]) for line in table.to_dict("records")]}
     in_grid = table["reference"] == ""
-    for axis in labels[1:]:
-        shown = table[axis].where(in_grid)
-        columns[axis] = [spelled(plain(content)) for content in shown]
-    columns[value] = _aligned(table["mean"], table["half_width"])
-    columns["n"] = _of(table["count"], table["planned"])
-    if table["difference"].notna().any():
-        columns[f"vs {BASELINE}"] = _compared(table)
-        columns["p"] = [_probability(p) for p in table["p_value"]]
-        if (table["missing_pairs"].fillna(0) > 0).any():
-            columns["pairs"] = _of(table["pairs"], table["pairs"] + table["missing_pairs"])
+    words = {i for i, axis in enumerate(labels) if not pd.api.types.is_any_real_numeric_dtype(table[axis])}
+    heads = [f"axis {axis}" if axis == _TAKEN else axis for axis in labels]
+    columns = [[_name(line, labels, table.attrs["sweep"]) for line in table.to_dict("records")]]
+    columns += [[spelled(plain(content)) for content in table[axis].where(in_grid)] for axis in labels[1:]]
+    if not labels:
+        words, heads = {0}, ["condition"]
+    value_column = len(columns)
+    measured = [
+        (f"{value_name(table)} (%)", _aligned(table["mean"], table["half_width"])),
+        ("n", _of(table["count"], table["planned"])),
+        *_comparison(table),
+    ]
     if (table["missing"] != "").any():
-        columns["not there"] = [words or ABSENT for words in table["missing"]]
-    words = {axis for axis in labels if not pd.api.types.is_any_real_numeric_dtype(table[axis])}
-    return Cells(
-        headers=list(columns),
-        lines=[list(line) for line in zip(*columns.values(), strict=True)],
-        left={i for i, name in enumerate(columns) if name in words | {"not there", "condition"}},
-        value_column=list(columns).index(value),
-        marks=_marks(table["mean"]),
-        grid=int(in_grid.sum()),
+        words.add(len(columns) + len(measured))
+        measured.append(("not there", [text or ABSENT for text in table["missing"]]))
+    heads += [head for head, _ in measured]
+    columns += [texts for _, texts in measured]
+    num_grid = int(in_grid.sum())
+    marks = {(i, value_column): mark for i, mark in enumerate(ranked(list(table["mean"]))) if mark is not None}
+    return Sheet(
+        title=describe(table),
+        headers=[(head,) for head in heads],
+        lines=list(zip(*columns, strict=True)),
+        left=frozenset(words),
+        marks=marks,
+        blocks=frozenset({num_grid} if 0 < num_grid < len(table) else ()),
+        caption=explain(table),
     )
 
 
@@ -94,7 +77,7 @@ def explain(table: pd.DataFrame) -> str:
     number = f"{attrs['probe']} {value_name(table)}".strip()
     said = [
         f"{number}, on the {attrs['split']} split, in per cent: mean ± half width of its 95 % interval "
-        f"(Student's t) over {num_seeds(table)}; {_reseeded(attrs['context'].get('reseed_pretraining'))}."
+        f"({_method(table)}) over {num_seeds(table)}; {_reseeded(attrs['context'].get('reseed_pretraining'))}."
     ]
     if (table["count"] < table["planned"]).any():
         said.append("n = 4/5: of five planned numbers four are there, and the mean is over those.")
@@ -105,11 +88,17 @@ def explain(table: pd.DataFrame) -> str:
     if table["difference"].notna().any():
         said.append(
             f"Differences: paired by seed, or against the only number of {BASELINE}; a seed that one side lacks is "
-            f"left out. p: two-sided t test, not corrected for the number of lines."
+            f"left out of difference, interval and test. p: two-sided t test, corrected for "
+            f"{int(table['p_value'].notna().sum())} tests (Holm)."
         )
         threshold, samples = _threshold(table), table["samples"].min()
         also = f" or under {100 * threshold:.1f} points, {RESOLVED:g} binomial standard errors of {samples} samples"
         said.append(f"In brackets: not to be called a win (p ≥ {SIGNIFICANT}{also if threshold > 0 else ''}).")
+    if table["more_pairs"].notna().any():
+        said.append(
+            "More seeds: how many would decide with a chance of 80 %, if they are as those at hand; - where it is "
+            "decided, or a thousand would not do."
+        )
     return "\n".join([*said, *attrs["notes"]])
 
 
@@ -121,10 +110,21 @@ def num_seeds(table: pd.DataFrame) -> str:
     return f"{most} seed{'s' if most > 1 else ''}" if fewest == most else f"{fewest} to {most} seeds"
 
 
-def per_cent(fraction: float) -> str:
-    """One decimal; "-" for NaN."""
-    # Adding zero turns -0.0 into 0.0.
-    return ABSENT if math.isnan(fraction) else f"{round(100 * fraction, 1) + 0.0:.1f}"
+def _comparison(table: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """The columns that compare with stage 1 alone, where anything can be compared."""
+    if not table["difference"].notna().any():
+        return []
+    columns = [
+        (f"vs {BASELINE}", _compared(table)),
+        ("p (Holm)", [_probability(p) for p in table["p_holm"]]),
+    ]
+    if (table["missing_pairs"].fillna(0) > 0).any():
+        columns.append(("pairs", _of(table["pairs"], table["pairs"] + table["missing_pairs"])))
+    if table["more_pairs"].notna().any():
+        columns.append(
+            ("more seeds", [ABSENT if (n := plain(more)) is None else str(n) for more in table["more_pairs"]])
+        )
+    return columns
 
 
 def _name(line: Mapping[Hashable, object], labels: Sequence[str], sweep: str) -> str:
@@ -154,7 +154,7 @@ def _compared(table: pd.DataFrame) -> list[str]:
     """Differences, in brackets where they are not to be called a win."""
     texts = _aligned(table["difference"], table["difference_half_width"], signed=True)
     threshold = _threshold(table)
-    uncertain = (table["p_value"] >= SIGNIFICANT) | (table["difference"].abs() < threshold)
+    uncertain = (table["p_holm"] >= SIGNIFICANT) | (table["difference"].abs() < threshold)
     return [
         text if text == ABSENT else f"({text})" if doubt else f" {text} "
         for text, doubt in zip(texts, uncertain, strict=True)
@@ -172,14 +172,11 @@ def _threshold(table: pd.DataFrame) -> float:
     return max((RESOLVED * sampling_error(line["mean"], line["samples"]) for line in lines), default=0.0)
 
 
-def _marks(means: "pd.Series[float]") -> list[str]:
-    """Best and second by the digits that are printed: what looks equal is marked equally."""
-    printed = [ABSENT if math.isnan(mean) else per_cent(mean) for mean in means]
-    ranked = sorted({float(text) for text in printed if text != ABSENT}, reverse=True)
-    if len(ranked) < 2:
-        return [""] * len(printed)
-    marks = {ranked[0]: "bold", ranked[1]: "underline"}
-    return [marks.get(float(text), "") if text != ABSENT else "" for text in printed]
+def _method(table: pd.DataFrame) -> str:
+    """How the intervals were made."""
+    many, few = (table["count"] >= BOOTSTRAP_FROM).any(), table["count"].between(2, BOOTSTRAP_FROM - 1).any()
+    bootstrap = f"expanded percentile bootstrap from {BOOTSTRAP_FROM} seeds"
+    return f"Student's t, {bootstrap}" if many and few else bootstrap if many else "Student's t"
 
 
 def _probability(p_value: float) -> str:

@@ -1,6 +1,6 @@
 """The curve of a sweep: accuracy along one axis, with intervals, every seed's own value and the reference rows.
 
-`info` decides what is shown where and is pure; `draw` only puts it on paper.
+`info` decides what is shown where and is pure; `compose` and `draw` only put it on paper.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from analysis.cells import label_columns, num_seeds, value_name
 from analysis.choice import spelled
 from analysis.layout import Scale, apart, limits_of, place, spread
 from analysis.load import plain
-from analysis.paper import save
+from analysis.paper import literal, save
 from stars.sweep import AxisValue
 
 # Okabe and Ito's blue: distinct from the references for every kind of colour vision, and darker than they are in grey.
@@ -32,6 +32,7 @@ _MOST_BANDS = 2
 _LEADER = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
 # Characters that fit into one line of the figure.
 _TITLE_WIDTH, _NOTE_WIDTH = 78, 110
+_TICK_LENGTH, _LABEL_LENGTH = 28, 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,22 +148,19 @@ def info(table: pd.DataFrame, axis: str, at: Mapping[str, AxisValue] | None = No
     )
 
 
-def draw(content: CurveInfo, path: Path, title: str) -> list[Path]:
-    """Write the figure as PNG (200 dots per inch) and as PDF beside it. Returns both paths.
-
-    Raises:
-        ValueError: a path that does not end in `.png`.
-    """
+def compose(content: CurveInfo, title: str) -> Figure:
+    """The figure, not yet written; an empty title is left out."""
     figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(textwrap.fill(title, _TITLE_WIDTH), fontsize=10, loc="left")
-    axes.set_xlabel(content.x_label)
-    axes.set_ylabel(content.y_label)
+    if title:
+        axes.set_title(textwrap.fill(literal(title), _TITLE_WIDTH), fontsize=10, loc="left")
+    axes.set_xlabel(literal(content.x_label, 60))
+    axes.set_ylabel(literal(content.y_label, 48))
     axes.set_ylim(*content.limits)
     # Past the last value, so that no bar touches the frame; 0.5 where a single value gives no width.
     margin = 0.06 * (max(content.positions) - min(content.positions)) or 0.5
     axes.set_xlim(min(content.positions) - margin, max(content.positions) + margin)
-    axes.set_xticks(content.positions, content.ticks)
+    axes.set_xticks(content.positions, [literal(tick, _TICK_LENGTH) for tick in content.ticks])
     if content.slanted:
         for tick in axes.get_xticklabels():
             tick.set(rotation=30, horizontalalignment="right", rotation_mode="anchor")
@@ -172,7 +170,16 @@ def draw(content: CurveInfo, path: Path, title: str) -> list[Path]:
     _draw_references(axes, content)
     _draw_curve(axes, content)
     figure.supxlabel(textwrap.fill(content.note, _NOTE_WIDTH), fontsize=7, color="0.35")
-    return save(figure, path)
+    return figure
+
+
+def draw(content: CurveInfo, path: Path, title: str) -> list[Path]:
+    """Write the figure as PNG (200 dots per inch) and as PDF beside it. Returns both paths.
+
+    Raises:
+        ValueError: a path that does not end in `.png`.
+    """
+    return save(compose(content, title), path)
 
 
 def _note(grid: pd.DataFrame) -> str:
@@ -274,7 +281,7 @@ def _draw_references(axes: Axes, content: CurveInfo) -> None:
             if line.count > 1 and len(content.references) <= _MOST_BANDS:
                 axes.axhspan(line.low, line.high, color=_REFERENCE, alpha=0.08, linewidth=0, zorder=1)
         axes.annotate(
-            line.label,
+            literal(line.label, _LABEL_LENGTH),
             xy=(right, edge),
             xytext=(1.04, line.label_at),
             textcoords=("axes fraction", "data"),
@@ -286,7 +293,7 @@ def _draw_references(axes: Axes, content: CurveInfo) -> None:
         )
     if content.absent:
         axes.annotate(
-            f"without a value: {', '.join(content.absent)}",
+            literal(f"without a value: {', '.join(content.absent)}", _TITLE_WIDTH),
             xy=(0.995, 0.985),
             xycoords="axes fraction",
             ha="right",

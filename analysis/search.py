@@ -15,9 +15,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from analysis.cells import ABSENT, per_cent
 from analysis.choice import spelled
 from analysis.load import plain
+from analysis.sheet import ABSENT, per_cent
 from analysis.statistics import interval
 from stars.store import Store
 from stars.sweep import AxisValue

@@ -1,6 +1,6 @@
 """The course of a search: values against trials with the best so far, and which axes mattered.
 
-`info` decides what is shown and is pure; `draw` only puts it on paper.
+`info` decides what is shown and is pure; `compose` and `draw` only put it on paper.
 """
 
 import textwrap
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.paper import save
+from analysis.paper import literal, save
 from analysis.search import value_name
 
 # Okabe and Ito: blue for what was trained in full, orange for the best, distinct for every kind of colour vision.
@@ -94,14 +94,11 @@ def info(frame: pd.DataFrame) -> SearchInfo:
     )
 
 
-def draw(content: SearchInfo, path: Path, title: str) -> list[Path]:
-    """Write the figure as PNG (200 dots per inch) and as PDF beside it. Returns both paths.
-
-    Raises:
-        ValueError: a path that does not end in `.png`.
-    """
+def compose(content: SearchInfo, title: str) -> Figure:
+    """The figure, not yet written; an empty title is left out."""
     figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
-    figure.suptitle(textwrap.fill(title, _TITLE_WIDTH), fontsize=10, x=0.01, horizontalalignment="left")
+    if title:
+        figure.suptitle(textwrap.fill(literal(title), _TITLE_WIDTH), fontsize=10, x=0.01, horizontalalignment="left")
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -109,7 +106,16 @@ def draw(content: SearchInfo, path: Path, title: str) -> list[Path]:
     _draw_trials(left, content)
     _draw_importances(right, content)
     figure.supxlabel(textwrap.fill(content.note, _NOTE_WIDTH), fontsize=7, color="0.35")
-    return save(figure, path)
+    return figure
+
+
+def draw(content: SearchInfo, path: Path, title: str) -> list[Path]:
+    """Write the figure as PNG (200 dots per inch) and as PDF beside it. Returns both paths.
+
+    Raises:
+        ValueError: a path that does not end in `.png`.
+    """
+    return save(compose(content, title), path)
 
 
 def _limits(whole: list[float], stopped: list[float]) -> tuple[float, float]:
@@ -138,7 +144,7 @@ def _draw_trials(axes: Axes, content: SearchInfo) -> None:
     low, high = content.limits
     axes.set_title("Trials", fontsize=9, loc="left")
     axes.set_xlabel("trial")
-    axes.set_ylabel(content.y_label)
+    axes.set_ylabel(literal(content.y_label, 48))
     axes.set_ylim(low, high)
     axes.set_xlim(-0.5 - 0.02 * content.last, content.last + 0.5 + 0.02 * content.last)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -171,13 +177,13 @@ def _draw_importances(axes: Axes, content: SearchInfo) -> None:
     axes.set_title("Importance", fontsize=9, loc="left")
     if not content.importances:
         axes.set_axis_off()
-        axes.text(0, 0.95, textwrap.fill(content.unknown, 34), fontsize=8, va="top", transform=axes.transAxes)
+        axes.text(0, 0.95, textwrap.fill(literal(content.unknown), 34), fontsize=8, va="top", transform=axes.transAxes)
         return
     names = [axis for axis, _ in content.importances]
     shares = [share for _, share in content.importances]
     heights = range(len(names))
     axes.barh(heights, shares, color=_WHOLE, height=0.6)
-    axes.set_yticks(heights, names, fontsize=8)
+    axes.set_yticks(heights, [literal(name, 32) for name in names], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("share (%)")
     axes.set_xlim(0, 1.15 * max(shares))

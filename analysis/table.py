@@ -6,6 +6,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -13,10 +14,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from analysis.cells import cells, describe, explain
+from analysis import printing
+from analysis.cells import sheet
 from analysis.choice import BASELINE, SEED, Condition, choose, conditions, numbers
 from analysis.load import axes, notes
-from analysis.statistics import interval, paired
+from analysis.statistics import SIGNIFICANT, holm, interval, more_pairs, paired
 from stars.sweep import AxisValue
 
 COLUMNS = (
@@ -32,12 +34,14 @@ COLUMNS = (
     "difference",
     "difference_half_width",
     "p_value",
+    "p_holm",
     "wins",
     "pairs",
     "missing_pairs",
+    "more_pairs",
     "values",
 )
-_WHOLE = ("count", "planned", "samples", "wins", "pairs", "missing_pairs")
+_WHOLE = ("count", "planned", "samples", "wins", "pairs", "missing_pairs", "more_pairs")
 _CONFIDENCE = 0.95
 
 
@@ -54,12 +58,13 @@ def summary(
 ) -> pd.DataFrame:
     """The sweep in one context: a line per combination of the axes other than the seed, then one per reference.
 
-    Columns: those axes; `reference` (empty for the grid); `mean`, `low`, `high`, `half_width` (95 %, Student's t, over
-    seeds); `count`, the distinct fingerprints with a value, of `planned` distinct ones, so that a reference planned for
-    five seeds that all mean the same computation is n = 1; `missing`, what became of the others; `samples`, the fewest
-    test samples that a value is computed on; `difference` to the reference "stage 1 only", paired by seed, with
-    `difference_half_width`, `p_value`, `wins`, `pairs` and `missing_pairs` (see `statistics.paired`); `values`, one
-    per fingerprint, in the order of the seeds. Values are fractions, and greater is better.
+    Columns: those axes; `reference` (empty for the grid); `mean`, `low`, `high`, `half_width` (95 %, over seeds, see
+    `statistics.interval`); `count`, the distinct fingerprints with a value, of `planned` distinct ones, so that a
+    reference planned for five seeds that all mean the same computation is n = 1; `missing`, what became of the others;
+    `samples`, the fewest test samples that a value is computed on; `difference` to the reference "stage 1 only", paired
+    by seed, with `difference_half_width`, `p_value`, `wins`, `pairs` and `missing_pairs` (see `statistics.paired`),
+    `p_holm`, corrected for the number of lines with a p value, and `more_pairs`, how many more would decide a line that
+    is not (see `statistics.more_pairs`); `values`, one per fingerprint, by seed, as fractions; greater is better.
 
     `attrs` hold what a caption needs: sweep, paper, metric, probe, k, split, context, and the `notes` on these numbers.
 
@@ -78,13 +83,12 @@ def summary(
             plans give different fingerprints, or an axis with the name of one of the columns.
     """
     points, chosen = choose(frame, sweep, context)
-    labels = [axis for axis in axes(points) if axis != SEED]
-    if taken := sorted(set(labels) & set(COLUMNS)):
-        raise ValueError(f"sweep {sweep}: axis {taken[0]!r} has the name of a column of the summary; rename the axis")
+    labels = _labels(points, sweep)
     measured = numbers(points, metric=metric, k=k, split=split, feature=feature, selected_on=selected_on)
     found = conditions(points)
     values, samples = measured["value"].to_dict(), measured["count"].to_dict()
     lines = [_line(condition, found, values, samples) for condition in found]
+    _decide(lines)
     table = pd.DataFrame({axis: pd.Series([line[axis] for line in lines], dtype=points[axis].dtype) for axis in labels})
     for name in COLUMNS:
         table[name] = pd.Series([line[name] for line in lines], dtype=_dtype(name))
@@ -99,6 +103,13 @@ def summary(
         "notes": notes(measured.reset_index()),
     }
     return table
+
+
+def _labels(points: pd.DataFrame, sweep: str) -> list[str]:
+    labels = [axis for axis in axes(points) if axis != SEED]
+    if taken := sorted(set(labels) & set(COLUMNS)):
+        raise ValueError(f"sweep {sweep}: axis {taken[0]!r} has the name of a column of the summary; rename the axis")
+    return labels
 
 
 def _line(
@@ -125,16 +136,27 @@ def _line(
         "missing": ", ".join(f"{number} {words}" for words, number in sorted(absent.items())),
         "samples": min((samples[name] for name in held), default=None),
         "values": tuple(values[name] for name in held),
-        **dict.fromkeys(("difference", "difference_half_width", "p_value"), math.nan),
-        **dict.fromkeys(("wins", "pairs", "missing_pairs")),
+        **dict.fromkeys(("difference", "difference_half_width", "p_value", "deviation"), math.nan),
+        **dict.fromkeys(("wins", "pairs", "missing_pairs", "more_pairs")),
     }
     baseline = _baseline(condition, found)
     if baseline is not None:
         compared = paired(_by_seed(condition, values), _by_seed(baseline, values), _CONFIDENCE)
         line["difference"], line["difference_half_width"] = compared.difference, compared.interval.half_width
         line["p_value"], line["wins"] = compared.p_value, compared.wins
+        line["deviation"] = compared.deviation
         line["pairs"], line["missing_pairs"] = compared.count, compared.missing
     return line
+
+
+def _decide(lines: Sequence[dict[str, Any]]) -> None:
+    """Correct the p values for their number; where one decides nothing, say how many seeds more would."""
+    corrected = holm([line["p_value"] for line in lines])
+    num_tests = sum(not math.isnan(p) for p in corrected)
+    for line, p_value in zip(lines, corrected, strict=True):
+        line["p_holm"] = p_value
+        if p_value >= SIGNIFICANT and line["deviation"] > 0:
+            line["more_pairs"] = more_pairs(line["difference"], line["deviation"], line["pairs"], num_tests)
 
 
 def _baseline(condition: Condition, found: Sequence[Condition]) -> Condition | None:
@@ -168,39 +190,36 @@ def to_rich(table: pd.DataFrame, title: str | None = None, caption: str | None =
 
     Args:
         table: what `summary` returned.
-        title: by default what `describe` says.
-        caption: by default what `explain` says.
+        title: by default what `cells.describe` says.
+        caption: by default what `cells.explain` says.
     """
-    content = cells(table)
+    content = sheet(table)
     shown = Table(
-        title=Text(describe(table) if title is None else title, style="bold"),
-        caption=Text(explain(table) if caption is None else caption),
+        title=Text(content.title if title is None else title, style="bold"),
+        caption=Text(content.caption if caption is None else caption),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
     )
-    for i, header in enumerate(content.headers):
+    for i, header in enumerate(content.columns()):
         shown.add_column(Text(header), justify="left" if i in content.left else "right", no_wrap=i not in content.left)
-    for number, (line, mark) in enumerate(zip(content.lines, content.marks, strict=True)):
-        texts = [Text(cell, style=mark if i == content.value_column else "") for i, cell in enumerate(line)]
-        shown.add_row(*texts, end_section=number == content.grid - 1 and number < len(content.lines) - 1)
+    for number, line in enumerate(content.lines):
+        texts = [Text(cell, style=content.marks.get((number, i), "")) for i, cell in enumerate(line)]
+        shown.add_row(*texts, end_section=number + 1 in content.blocks)
     return shown
 
 
 def to_markdown(table: pd.DataFrame, title: str | None = None, caption: str | None = None) -> str:
     """The same table as Markdown, best `**bold**`, second `<u>underlined</u>`, caption below."""
-    content = cells(table)
-    emphasis = {"bold": "**{}**", "underline": "<u>{}</u>", "": "{}"}
-    lines = [content.headers, ["---" if i in content.left else "---:" for i in range(len(content.headers))]]
-    for line, mark in zip(content.lines, content.marks, strict=True):
-        texts = [" ".join(cell.split()).replace("|", "\\|") for cell in line]
-        texts[content.value_column] = emphasis[mark].format(texts[content.value_column])
-        lines.append(texts)
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    above = describe(table) if title is None else title
-    below = explain(table) if caption is None else caption
-    return f"**{above}**\n\n{body}\n\n{below}\n"
+    content = sheet(table)
+    return printing.markdown(
+        replace(
+            content,
+            title=content.title if title is None else title,
+            caption=content.caption if caption is None else caption,
+        )
+    )
 
 
 def to_csv(table: pd.DataFrame) -> str:
     """Every column for another program: fractions in full precision, empty where absent, `values` as JSON."""
-    return table.assign(values=table["values"].map(json.dumps)).to_csv(index=False, lineterminator="\n")
+    return printing.csv(table.assign(values=table["values"].map(json.dumps)))
