@@ -108,6 +108,7 @@ VIDEOS: Named = {
     "149 numbers": lambda random: pku_text(random).replace(b" ", b"", 1),
     "151 numbers": lambda random: pku_text(random).replace(b" ", b" 1 ", 1),
     "a line of a million numbers": lambda random: b"1 " * 1_000_000,
+    "a vertical tab": lambda random: pku_text(random).replace(b" ", b"\v", 1),
     "infinity": lambda random: pku_text(random).replace(b"-", b"-inf ", 1),
     "CR alone": lambda random: pku_text(random).replace(b"\n", b"\r"),
     "NUL": lambda random: pku_text(random).replace(b" ", b"\0", 1),

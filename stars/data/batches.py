@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from stars.augmentations.augmentation import Augmentation, augment
 from stars.data.packed import Packed
@@ -163,26 +164,30 @@ class Clips:
         place = self.joints.device
         rows, start, length = rows.to(place), start.to(place), length.to(place)
         before, after, weight = _positions(length, frames, self.dtype)
-        weight = weight.to(self.device)[:, None, :, None, None]
-        spans = self.spans[rows]
-        clips = self._at(spans, start[:, None] + before)
-        # As interpolate does: a weighted sum, whose rounding differs from that of lerp.
-        clips *= 1 - weight
-        return clips.addcmul_(self._at(spans, start[:, None] + after), weight)
+        found, is_there = self._rows(self.spans[rows], start[:, None, None] + torch.stack((before, after), dim=2))
+        weights = torch.stack((1 - weight, weight), dim=2)[:, None].expand(found.shape)
+        table = self.joints
+        if not self.is_resident:
+            table = self._filled(table.index_select(0, found.flatten())).to(device=self.device, dtype=self.dtype)
+            table = table.masked_fill_(~is_there.flatten()[:, None, None].to(self.device), 0)
+            found = torch.arange(found.numel(), device=self.device).view(found.shape)
+        # The weighted sum of two rows in one go, as interpolate rounds it; lerp would round otherwise.
+        clips = functional.embedding_bag(
+            found.reshape(-1, 2),
+            table.flatten(1),
+            mode="sum",
+            per_sample_weights=weights.to(self.device).reshape(-1, 2),
+        )
+        return clips.view(*found.shape[:3], *table.shape[1:])
 
-    def _at(
-        self, spans: Int64[Tensor, "batch body=2 3"], frames: Int64[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch body=2 time joint 3"]:
-        """Both bodies at these frames, on the device."""
-        first_frame, num_frames, first_row = (part[..., None] for part in spans.unbind(-1))
-        since = frames[:, None, :] - first_frame
+    def _rows(
+        self, spans: Int64[Tensor, "batch body=2 3"], frames: Int64[Tensor, "batch time 2"]
+    ) -> tuple[Int64[Tensor, "batch body=2 time 2"], Bool[Tensor, "batch body=2 time 2"]]:
+        """Where both bodies lie at these frames, and whether they are there; the last row where they are not."""
+        first_frame, num_frames, first_row = (part[..., None, None] for part in spans.unbind(-1))
+        since = frames[:, None] - first_frame
         is_there = (since >= 0) & (since < num_frames)
-        rows = torch.where(is_there, first_row + since, len(self.joints) - 1)
-        shown = self.joints.index_select(0, rows.flatten()).view(*rows.shape, *self.joints.shape[1:])
-        if self.is_resident:
-            return shown
-        shown = self._filled(shown).to(device=self.device, dtype=self.dtype)
-        return shown.masked_fill_(~is_there[..., None, None].to(self.device), 0)
+        return torch.where(is_there, first_row + since, len(self.joints) - 1), is_there
 
     def _filled(self, joints: Float[Tensor, "*frame joint 3"]) -> Float[Tensor, "*frame joint 3"]:
         """NaN become 0 if they are to."""

@@ -1,8 +1,9 @@
 """The one-pass reader of plain `.skeleton` text, compiled by Numba.
 
 It reads what is written without surprises, and gives up on everything else without saying why: who calls it then reads
-line by line (stars.data.skeleton). Importing this module imports Numba, half a second; the first call ever compiles,
-two or three seconds, and keeps the result beside this file or, where that cannot be written, in the user's cache.
+line by line (stars.data.skeleton). The first call ever compiles, two or three seconds, and keeps the result beside this
+file or, where that cannot be written, in the user's cache. Other processes need half a second to import Numba and to
+load it, and 120 MB.
 
 The text is looked at byte by byte, and in blocks of 64 bytes: a bit for each of them, the first the lowest, says
 whether it is the one that is sought. Where a block or a word is taken is an address; what is read beyond the text is
@@ -114,9 +115,7 @@ _num_bits: Callable[[Word], Whole] = _instruction(
 """Bits that are set."""
 _eight_bytes: Callable[[Word], Word] = _instruction(
     types.uint64,
-    lambda _, builder, __, operands: builder.load(
-        builder.inttoptr(operands[0], ir.IntType(64).as_pointer()), align=1
-    ),
+    lambda _, builder, __, operands: builder.load(builder.inttoptr(operands[0], ir.IntType(64).as_pointer()), align=1),
 )
 """The word at an address."""
 
@@ -189,7 +188,9 @@ def _joint_lines(
                 word = _eight_bytes(address + _at(decimal))
                 in_word = num_decimals if num_decimals < 8 else Whole(8)
                 is_exact = _num_digits(word) >= in_word
-                number = number * _WHOLE_POWERS[_at(in_word)] + _eight_digits((word ^ _ZEROS) << _at((8 - in_word) << 3))
+                number = number * _WHOLE_POWERS[_at(in_word)] + _eight_digits(
+                    (word ^ _ZEROS) << _at((8 - in_word) << 3)
+                )
                 for further in range(decimal + 8, end):
                     is_exact &= (text[_at(further)] >= _ZERO) & (text[_at(further)] <= _ZERO + 9)
                     number = 10 * number + Whole(text[_at(further)]) - _ZERO
