@@ -84,14 +84,15 @@ def finetune(recipe: Recipe, encoder: EncoderStage, seed: int = 0) -> FineTune:
     )
 
 
-def from_scratch(recipe: Recipe, seed: int = 0) -> FineTune:
+def from_scratch(recipe: Recipe, seed: int = 0, label_fraction: float = 1.0) -> FineTune:
     """Supervised training of an untrained encoder (table 3, "W/o pre-training")."""
-    return replace(finetune(recipe, recipe.untrained(seed), seed), layer_decay=1.0)
+    return replace(semi_supervised(recipe, recipe.untrained(seed), label_fraction, seed), layer_decay=1.0)
 
 
 def semi_supervised(recipe: Recipe, encoder: EncoderStage, label_fraction: float, seed: int = 0) -> FineTune:
-    """Fine-tuning on a part of the labels, drawn anew with every seed (table 9)."""
-    return replace(finetune(recipe, encoder, seed), label_fraction=label_fraction, subset_seed=seed)
+    """Fine-tuning on a part of the labels, drawn anew with every seed (table 9); with a part of 1, on all."""
+    subset_seed = 0 if label_fraction == 1 else seed
+    return replace(finetune(recipe, encoder, seed), label_fraction=label_fraction, subset_seed=subset_seed)
 
 
 def few_shot(recipe: Recipe, encoder: EncoderStage, seed: int = 0) -> FewShot:

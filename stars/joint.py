@@ -1,6 +1,6 @@
 """Masked prediction and contrast in one stage: what the two stages of the paper are compared with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from jaxtyping import Float
@@ -46,6 +46,11 @@ class Joint(Pretrain):
     def task(self, model: Mamp, packed: Packed, runtime: Runtime) -> "JointTask":
         """What is trained: encoder, decoder and head."""
         return JointTask(self, model, packed, runtime)
+
+
+def with_contrast(stage: Pretrain, strategy: Strategy) -> Joint:
+    """A stage 1 with a second loss, of weight 1."""
+    return Joint(**{item.name: getattr(stage, item.name) for item in fields(stage)}, strategy=strategy)
 
 
 class BothLooks(nn.Module):

@@ -71,6 +71,13 @@ class Pretrain(EncoderStage):
             if getattr(self, name) < 0:
                 raise ValueError(f"Pretrain.{name} is {getattr(self, name)}; allowed: 0 or more")
         check_horizon(self, self.horizon, self.epochs)
+        if self.epochs and self.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"Pretrain.warmup_epochs is {self.warmup_epochs}; allowed: at most {self.epochs}, the epochs"
+            )
+        if self.minimum_learning_rate > self.learning_rate:
+            allowed = f"at most {self.learning_rate}, the learning rate"
+            raise ValueError(f"Pretrain.minimum_learning_rate is {self.minimum_learning_rate}; allowed: {allowed}")
         if self.batch_size < 1:
             raise ValueError(f"Pretrain.batch_size is {self.batch_size}; allowed: 1 or more")
         if self.view.frames != self.encoder.frames:

@@ -8,12 +8,14 @@ recordings of that order. The first two know the paper's data sets by their name
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from stars.data.batches import View
 from stars.data.dataset import Data
 from stars.encoders import EncoderStage
 from stars.model.encoder import EncoderShape
 from stars.model.mamp import DecoderShape, Masking, Target
+from stars.paper_sets import settings_of
 from stars.pretrain import Pretrain
 from stars.probes.features import Features
 from stars.probes.knn import KNN
@@ -49,6 +51,9 @@ class Recipe:
         k: numbers of neighbours that KNN reports.
         reseed_pretraining: whether a sweep's seeds reseed stage 1 too; otherwise it keeps its own.
         start: the encoder that tuning begins with in place of stage 1 (see `begun_with`); None is stage 1.
+        label_fractions: parts of the labels that the semi-supervised protocol keeps, each in (0, 1].
+        target: base values on the other data that an encoder is taken to: another data set, or novel actions; None
+            where a sweep has no such data.
     """
 
     name: str
@@ -71,6 +76,8 @@ class Recipe:
     k: tuple[int, ...] = (1, 2, 5, 10)
     reseed_pretraining: bool = False
     start: EncoderStage | None = None
+    label_fractions: tuple[float, ...] = (0.01, 0.1)
+    target: "Recipe | None" = None
 
     def pretrain(self, seed: int) -> EncoderStage:
         """Stage 1 as a point with this seed uses it, or the encoder that stands in its place."""
@@ -92,6 +99,25 @@ class Recipe:
         head = replace(tuned, tuned_blocks=0, epochs=self.head_epochs)
         return replace(tuned, start=head, epochs=self.third_epochs, continue_objective=True)
 
+    def nnclr(self) -> NNCLR:
+        """The settings of stage 2's strategy. Raises ValueError where that is another than NNCLR."""
+        if not isinstance(self.stage2.strategy, NNCLR):
+            raise ValueError(f"strategy is {type(self.stage2.strategy).__name__}; allowed: NNCLR")
+        return self.stage2.strategy
+
+    def with_stage1(self, **changes: Any) -> "Recipe":
+        """The recipe with other settings of stage 1. Raises ValueError where an encoder stands in its place."""
+        if self.start is not None:
+            raise ValueError(f"--start with another {', '.join(changes)} of stage 1; allowed: without --start")
+        stage1 = replace(self.stage1, **changes)
+        return replace(self, stage1=stage1, stage2=replace(self.stage2, start=stage1))
+
+    def targeted(self) -> "Recipe":
+        """The recipe on the data that an encoder is taken to. Raises ValueError where there are none."""
+        if self.target is None:
+            raise ValueError(f"target of the recipe {self.name} is None; allowed: a recipe on other data")
+        return self.target
+
     def knn(self, encoder: EncoderStage) -> KNN:
         """The KNN probe of an encoder."""
         precision = self.stage1.precision
@@ -103,8 +129,10 @@ class Recipe:
         data = self.data
         # Only where there is one: the plans of sweeps without it keep their names.
         begun = {} if self.start is None else {"start": f"{kind(self.start)} {fingerprint(self.start)[:16]}"}
+        taken = {} if self.target is None else self.target._named_as_target()
         return {
             **begun,
+            **taken,
             "recipe": self.name,
             "dataset": data.name,
             "data_content": data.content,
@@ -113,6 +141,11 @@ class Recipe:
             "coordinates_missing": data.coordinates_missing,
             "reseed_pretraining": self.reseed_pretraining,
         }
+
+    def _named_as_target(self) -> dict[str, str]:
+        data = self.data
+        actions = {"target_actions": f"{data.actions[0]} to {data.actions[-1]}"} if data.actions else {}
+        return {"target": data.name, "target_content": data.content, **actions}
 
 
 def begun_with(recipe: Recipe, start: EncoderStage) -> Recipe:
@@ -142,51 +175,15 @@ def unlabelled(data: Data) -> Data:
     return replace(data, label_rule="action")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _DataSet:
-    """What differs between the paper's data sets.
-
-    Attributes:
-        temperature: of stage 1's masking.
-        decoder_depth: in the released code.
-        layer_decay: in the released code.
-        learning_rate: of stage 2 in the released code.
-        linear_rate: of the linear probe in the released code.
-        linear_batch_size: the same.
-        horizon: epoch of stage 1 whose checkpoint the released code goes on with; None is the last.
-    """
-
-    temperature: float
-    decoder_depth: int
-    layer_decay: float
-    learning_rate: float
-    linear_rate: float = 0.1
-    linear_batch_size: int = 256
-    horizon: int | None = None
-
-
-_NTU60 = _DataSet(temperature=0.8, decoder_depth=3, layer_decay=0.45, learning_rate=1e-3)
-_NTU120 = _DataSet(temperature=0.75, decoder_depth=5, layer_decay=0.4, learning_rate=1e-3)
-_PKU = _DataSet(temperature=0.8, decoder_depth=5, layer_decay=0.35, learning_rate=1e-4, horizon=300)
-_PKU2 = replace(_PKU, linear_rate=0.01, linear_batch_size=32)
-# By the beginning of their names: those that `prepare` gives, and those of the published data files.
-_DATA_SETS = {"ntu60": _NTU60, "ntu120": _NTU120, "pku2": _PKU2, "pkuv2": _PKU2, "pku": _PKU}
-
-
-def _data_set(data: Data) -> _DataSet:
-    known = (found for name, found in _DATA_SETS.items() if data.name.lower().startswith(name))
-    return next(known, _NTU60)
-
-
 def paper(data: Data) -> Recipe:
     """What the text states (section 4.2); where it is silent, the published values."""
     stage1 = Pretrain(
         data=unlabelled(data),
         encoder=EncoderShape(frames=120, joints=data.joints, patch=4, width=256, depth=8, heads=8),
         decoder=DecoderShape(width=256, depth=5),
-        masking=Masking(ratio=0.9, temperature=_data_set(data).temperature, intensity="absolute"),
+        masking=Masking(ratio=0.9, temperature=settings_of(data.name).temperature, intensity="absolute"),
         target=Target(kind="motion", stride=4, normalise=False, difference="backward"),
-        view=View(frames=120, crop=(0.5, 1.0), rotation=0.3),
+        view=View(frames=120, crop=(0.5, 1.0), rotation=0.3, least_frames=1),
         epochs=400,
         warmup_epochs=20,
         batch_size=128,
@@ -199,8 +196,8 @@ def paper(data: Data) -> Recipe:
     stage2 = Tune(
         start=stage1,
         data=unlabelled(data),
-        strategy=NNCLR(queue_size=8192, temperature=0.07, hidden=4096),
-        view=View(frames=120, crop=(0.5, 1.0)),
+        strategy=NNCLR(queue_size=8192, temperature=0.07, hidden=4096, exclude_own_sample=False, symmetric=True),
+        view=View(frames=120, crop=(0.5, 1.0), least_frames=1),
         tuned_blocks=None,
         layer_decay=0.2,
         epochs=20,
@@ -216,12 +213,13 @@ def paper(data: Data) -> Recipe:
 
 def published(data: Data) -> Recipe:
     """What the released code does: its configuration files, its defaults and its defects."""
-    base, known = paper(data), _data_set(data)
+    base, known = paper(data), settings_of(data.name)
     stage1 = replace(
         base.stage1,
         decoder=DecoderShape(width=256, depth=known.decoder_depth),
         masking=Masking(ratio=0.9, temperature=known.temperature),
         target=Target(kind="motion", stride=1, normalise=True),
+        view=View(frames=120, crop=(0.5, 1.0), rotation=0.3),
         decay_all=True,
         horizon=known.horizon,
     )
@@ -261,7 +259,7 @@ def small(data: Data) -> Recipe:
     body, a tenth is too little to predict from, hence a mask ratio of 0.8.
     """
     base = paper(data)
-    # Relative intensity and motion ahead, as published: on these the values below were chosen.
+    # Masks, motion, crops and contrast as published: on these the values below were chosen.
     stage1 = replace(
         base.stage1,
         encoder=EncoderShape(frames=24, joints=data.joints, patch=6, width=64, depth=4, heads=4),
@@ -299,10 +297,33 @@ def small(data: Data) -> Recipe:
         finetune_batch_size=16,
         finetune_rate=1e-3,
         finetune_hidden=256,
+        label_fractions=(0.05, 0.1),
     )
 
 
-RECIPES: dict[str, Callable[[Data], Recipe]] = {"paper": paper, "published": published, "small": small}
+def rehearsal(data: Data) -> Recipe:
+    """`small` in a few epochs: every step is taken, and no number means anything."""
+    base = small(data)
+    stage1 = replace(base.stage1, epochs=6, warmup_epochs=1)
+    return replace(
+        base,
+        name="rehearsal",
+        stage1=stage1,
+        stage2=replace(base.stage2, start=stage1, epochs=2),
+        head_epochs=1,
+        third_epochs=1,
+        linear_epochs=4,
+        finetune_epochs=2,
+        finetune_warmup_epochs=1,
+    )
+
+
+RECIPES: dict[str, Callable[[Data], Recipe]] = {
+    "paper": paper,
+    "published": published,
+    "small": small,
+    "rehearsal": rehearsal,
+}
 
 _SMALL_DATA = 5000
 

@@ -42,7 +42,8 @@ class Tune(EncoderStage):
         data: what is trained on: the training part under the data's protocol.
         strategy: head and loss.
         view: crop and rotation of a training sequence.
-        tuned_blocks: how many blocks, from the last, are tuned; None is the upper half, 0 tunes the head alone.
+        tuned_blocks: how many blocks, from the last, are tuned; None is the upper half, 0 tunes the head alone. The
+            embeddings never are (released code), so an encoder tuned from its start keeps those that were drawn.
         layer_decay: learning rate of block i (from 0) is `learning_rate * layer_decay ** (depth - i)`, in (0, 1].
         epochs: passes over the training part.
         batch_size: sequences in a batch of all workers together.
@@ -60,7 +61,7 @@ class Tune(EncoderStage):
             strategy, ended with (the third of three stages); otherwise they are drawn anew.
         share_frozen_half: compute the output of the blocks that are not tuned once, as a stage of its own that all
             tunings above it read, wherever it never changes: with views without chance, and blocks that are not tuned.
-            The same numbers to the order of sums; 37 GB for NTU-60 at full size.
+            The same outputs to the order of sums; 37 GB for NTU-60 at full size.
     """
 
     start: EncoderStage

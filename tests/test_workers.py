@@ -13,10 +13,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from stars.augmentations.noise import GaussianNoise
+from stars.augmentations.rotation import Rotation
 from stars.data.packed import Packed
 from stars.encoders import EncoderStage, load_encoder
 from stars.execute import realise
 from stars.fit import Interrupted
+from stars.joint import with_contrast
+from stars.pretrain import Pretrain
 from stars.runtime import PlainRuntime
 from stars.store import Store
 from stars.strategies.dino import DINO
@@ -41,6 +45,11 @@ def nnclr(stage2: Tune, **changes: Any) -> Tune:
     return replace(stage2, strategy=replace(stage2.strategy, **changes))
 
 
+def pretraining(stage2: Tune) -> Pretrain:
+    assert isinstance(stage2.start, Pretrain)
+    return stage2.start
+
+
 VARIANTS: dict[str, Callable[[Tune], EncoderStage]] = {
     "stage 1": lambda stage2: stage2.start,
     "stage 2": lambda stage2: stage2,
@@ -52,6 +61,8 @@ VARIANTS: dict[str, Callable[[Tune], EncoderStage]] = {
     "gradient through both views": lambda stage2: nnclr(stage2, num_views=2, symmetric=True),
     "moco": lambda stage2: replace(stage2, strategy=MOCO),
     "dino": lambda stage2: replace(stage2, strategy=DISTIL),
+    "jointly": lambda stage2: with_contrast(pretraining(stage2), stage2.strategy),
+    "augmented": lambda stage2: replace(stage2, view=replace(stage2.view, augmentations=(GaussianNoise(), Rotation()))),
     "dino of a fixed view": lambda stage2: replace(
         stage2, strategy=replace(DISTIL, assignment="centring", num_locals=0), view=replace(stage2.view, crop=(0.9,))
     ),

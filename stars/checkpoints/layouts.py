@@ -39,7 +39,9 @@ CENTRE = "centre"
 
 _WRAPPER = "module."
 _DECODER = ("decoder_", "mask_token")
-_OBJECTIVE = ("head.", "teacher_head.", "queue", CENTRE)
+_HEADS = ("head.", "teacher_head.")
+_REMEMBERED = {"queue", "queue_ptr", "queue_id", CENTRE}
+_COUNTERS = ("queue_ptr", "queue_id", "num_batches_tracked")
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 _PUBLISHED_WIDTH, _PUBLISHED_HEADS = 256, 8
 
@@ -116,6 +118,7 @@ def read_weights(path: Path, heads: int | None = None) -> Weights:
     shape = encoder_shape(path, parts["encoder"], number)
     if parts["teacher"] and encoder_shape(path, parts["teacher"], number) != shape:
         raise CheckpointError(f"{path} has a teacher of other sizes than the student; allowed: the same")
+    _check_objective(path, shape.width, parts["objective"])
     weights = Weights(
         layout=layout,
         shape=shape,
@@ -139,7 +142,7 @@ def _sorted(path: Path, contents: Contents) -> tuple[Layout, _Sorted, tuple[str,
     if isinstance(model := document.get("model"), dict):
         prefix, outside = "model/", [name for name in document if name != "model"]
         said = _said_heads(document.get("args"))
-        document = model
+        document = {str(name): value for name, value in model.items()}
     tensors = {name: value for name, value in document.items() if isinstance(value, Stored)}
     left = [*outside, *(f"{prefix}{name}" for name in document if name not in tensors)]
     if tensors and all(name.startswith(_WRAPPER) for name in tensors):
@@ -167,7 +170,7 @@ def _place(name: str, flat: bool) -> tuple[str, str] | None:
         if name.startswith(before):
             own = name.removeprefix(before)
             return ("objective", f"{head}{own}") if own.startswith("head.") else (part, own)
-    if name.startswith(_OBJECTIVE):
+    if name.startswith(_HEADS) or name in _REMEMBERED:
         return "objective", name
     if flat:
         return None
@@ -177,9 +180,31 @@ def _place(name: str, flat: bool) -> tuple[str, str] | None:
 def _check_types(path: Path, parts: _Sorted) -> None:
     for tensors in parts.values():
         for name, stored in tensors.items():
-            if stored.dtype not in _TYPES:
-                allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in _TYPES)
+            types = _TYPES if name.endswith(_COUNTERS) else tuple(t for t in _TYPES if t.is_floating_point)
+            if stored.dtype not in types:
+                allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in types)
                 raise CheckpointError(f"{path}: {name} holds {stored.dtype} numbers; allowed: {allowed}")
+
+
+def _check_objective(path: Path, width: int, objective: Mapping[str, Tensor]) -> None:
+    """Heads and queue must fit the encoder's features. Raises CheckpointError naming the first that does not."""
+    queue = objective.get("queue")
+    if queue is None and (alone := sorted({"queue_ptr", "queue_id"} & objective.keys())):
+        raise CheckpointError(f"{path} has {alone[0]} and no queue; allowed: both")
+    # The dimension that the encoder's features enter, or a queue's columns have.
+    entered = {"queue": 0, "head.weight": 1, "head.predictor.0.weight": 1, "head.projector.0.weight": 0}
+    entered |= {f"teacher_{name}": place for name, place in entered.items() if name != "queue"}
+    for name, place in entered.items():
+        shape = tuple(objective[name].shape) if name in objective else ()
+        if shape and (len(shape) <= place or shape[place] != width):
+            raise CheckpointError(
+                f"{path}: {name} is {shape}; allowed: {width}, the encoder's width, as number {place + 1}"
+            )
+    if queue is not None:
+        wanted = {"queue_ptr": (1,), "queue_id": (queue.shape[-1],)}
+        for name, allowed in wanted.items():
+            if name in objective and tuple(objective[name].shape) != allowed:
+                raise CheckpointError(f"{path}: {name} is {tuple(objective[name].shape)}; allowed: {allowed}")
 
 
 def _said_heads(arguments: object) -> object:

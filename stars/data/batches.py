@@ -20,7 +20,7 @@ from stars.data.packed import Packed
 from stars.data.streams import Stream, stream_of
 from stars.stage import Value, later
 
-MIN_FRAMES = 64  # a random crop keeps at least so many frames, if the sequence has them
+MIN_FRAMES = 64
 _CHUNK = 65536  # rows that are moved to the device at a time
 _RESIDENT_BYTES = 256 * 2**20
 
@@ -33,6 +33,8 @@ class View(Value):
         frames: after resampling.
         crop: one number: the part of the valid frames that is kept, in (0, 1], from the middle. Two numbers: the part
             is drawn uniformly between them, and so is its place.
+        least_frames: a random crop keeps at least so many frames, if the sequence has them (64: published code; so a
+            sequence of up to 64 frames is never cropped there).
         rotation: largest angle about each axis in radians, drawn uniformly from both signs; 0 does not rotate.
         augmentations: what is done to the joints after the rotation, in this order.
         stream: joints, or the bones or the motion that follow from them last of all.
@@ -43,6 +45,7 @@ class View(Value):
     rotation: float = 0.0
     augmentations: tuple[Augmentation, ...] = later(())
     stream: Stream = later("joint")
+    least_frames: int = later(MIN_FRAMES)
 
     def check(self) -> None:
         """Refuse empty and reversed crops, and what is no angle."""
@@ -51,6 +54,8 @@ class View(Value):
         ordered = tuple(sorted(self.crop)) == self.crop
         if len(self.crop) not in {1, 2} or not ordered or not all(0 < part <= 1 for part in self.crop):
             raise ValueError(f"View.crop is {self.crop}; allowed: one number in (0, 1], or two that ascend")
+        if self.least_frames < 1:
+            raise ValueError(f"View.least_frames is {self.least_frames}; allowed: 1 or more")
         if not 0 <= self.rotation <= math.pi:
             raise ValueError(f"View.rotation is {self.rotation}; allowed: from 0 to pi")
 
@@ -216,7 +221,10 @@ def _positions(
 
 
 def num_kept(
-    crop: tuple[float, ...], valid: Int64[Tensor, " batch"], uniform: Float[Tensor, " batch"] | None = None
+    crop: tuple[float, ...],
+    valid: Int64[Tensor, " batch"],
+    uniform: Float[Tensor, " batch"] | None = None,
+    least_frames: int = MIN_FRAMES,
 ) -> Int64[Tensor, " batch"]:
     """How many of the valid frames a crop keeps (published code; every rounding as there).
 
@@ -224,6 +232,7 @@ def num_kept(
         crop: one number for a centre crop, two for a random one.
         valid: valid frames, 1 or more.
         uniform: for a random crop, draws from [0, 1) in double precision.
+        least_frames: that a random crop keeps, if the sequence has them.
     """
     if len(crop) == 1:
         margin = ((1 - crop[0]) * valid.double() / 2).long()
@@ -232,7 +241,7 @@ def num_kept(
         raise ValueError(f"crop is {crop} without draws; allowed: one number, or draws")
     low, high = crop
     part = uniform.double() * (high - low) + low
-    return (valid * part).floor().long().clamp(min=MIN_FRAMES).minimum(valid)
+    return (valid * part).floor().long().clamp(min=least_frames).minimum(valid)
 
 
 def draw(view: View, valid: Int64[Tensor, " batch"], generator: torch.Generator | None) -> Cut:
@@ -254,7 +263,7 @@ def draw(view: View, valid: Int64[Tensor, " batch"], generator: torch.Generator 
         start = (valid - length) // 2
     else:
         part, place = torch.rand(2, len(valid), generator=generator, dtype=torch.float64)
-        length = num_kept(view.crop, valid, part)
+        length = num_kept(view.crop, valid, part, view.least_frames)
         start = (place * (valid - length + 1)).long()
     if view.rotation > 0:
         angles = (2 * torch.rand(len(valid), 3, generator=generator, dtype=torch.float64) - 1) * view.rotation

@@ -114,7 +114,7 @@ class DINO(Strategy):
 
     def looks(self, view: View) -> tuple[Look, ...]:
         """The global ones, for student and teacher, then the local ones, for the student."""
-        local = replace(view, crop=self.local_crop, frames=self.local_frames)
+        local = replace(view, crop=self.local_crop, frames=self.local_frames, least_frames=1)
         return (Look(view=view, teacher=True),) * self.num_globals + (Look(view=local),) * self.num_locals
 
     def build(self, width: int, generator: torch.Generator) -> "DINOObjective":

@@ -145,3 +145,30 @@ def test_a_model_card_that_is_none_is_refused(tmp_path: Path) -> None:
         save_file(stage1(), tmp_path / "a.safetensors", metadata={"stars": text})
         with pytest.raises(CheckpointError, match=words):
             read_weights(tmp_path / "a.safetensors", heads=2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"queue": torch.zeros(3, 6)}, r"queue is \(3, 6\); allowed: 16, the encoder's width, as number 1"),
+        ({"queue_ptr": torch.zeros(2, dtype=torch.int64)}, r"queue_ptr is \(2,\); allowed: \(1,\)"),
+        ({"queue_id": torch.zeros(7, dtype=torch.int64)}, r"queue_id is \(7,\); allowed: \(6,\)"),
+        ({"encoder_student.head.predictor.0.weight": torch.zeros(2, 2)}, "head.predictor.0.weight is"),
+        ({"encoder_student.temp_embed": torch.zeros(1, 4, 1, 16, dtype=torch.int64)}, "temp_embed holds torch.int64"),
+    ],
+)
+def test_heads_and_queues_fit_the_encoder(tmp_path: Path, changed: dict[str, Tensor], words: str) -> None:
+    path = written(tmp_path / "a.pt", {**stage2(), **changed})
+    with pytest.raises(CheckpointError, match=words):
+        read_weights(path, heads=2)
+
+
+def test_names_that_only_begin_like_a_queue_are_left(tmp_path: Path) -> None:
+    weights = read_weights(written(tmp_path / "a.pt", {**stage2(), "queue_bomb": torch.zeros(3)}), heads=2)
+    assert "queue_bomb" in weights.left
+    assert "queue_bomb" not in weights.objective
+
+
+def test_names_that_are_numbers_are_names(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds no encoder: 1 tensors, such as .*5"):
+        read_weights(written(tmp_path / "a.pt", {"model": {5: torch.zeros(2)}}), heads=2)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import hypothesis
@@ -9,9 +10,12 @@ import pytest
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
+from stars.recipes import paper
 from stars.strategies.nnclr import NNCLR, NNCLRObjective, contrast
 from stars.strategies.strategy import Batch, Moment
+from tests.examples import DATA
 
 WIDTH, BATCH = 6, 5
 
@@ -210,3 +214,26 @@ def test_wrong_inputs_are_refused() -> None:
         objective(neighbours=2)(given((pooled(),), torch.arange(BATCH)))
     with pytest.raises(ValueError, match="dice"):
         objective()(given((pooled(),), torch.arange(BATCH), torch.zeros(2, BATCH, dtype=torch.int64)))
+
+
+def test_the_papers_settings_are_algorithm_1() -> None:
+    """Line by line: y = f(x), z = g(y), p = h(z), nn = top_nn(z, Q), L(nn, p), backward, update queue(Q, z)."""
+    settings = replace(paper(DATA).stage2.strategy, queue_size=16, hidden=8, temperature=0.1)
+    fast, slow = (settings.build(WIDTH, torch.Generator().manual_seed(1)).double() for _ in range(2))
+    pointer = 0
+    for step in range(4):
+        ours, reference = pooled(step), pooled(step)
+        loss = fast(given((ours,), torch.arange(BATCH)))
+        z, p = (functional.normalize(vectors, dim=1) for vectors in slow.head(reference))
+        nearest = slow.queue.T[(z.detach() @ slow.queue).argmax(dim=1)]
+        logits = nearest @ p.T / 0.1
+        expected = functional.cross_entropy(logits, torch.arange(len(p)))
+        torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-12)
+        torch.autograd.backward([loss, expected])
+        torch.testing.assert_close(ours.grad, reference.grad, rtol=1e-9, atol=1e-12)
+        for (name, parameter), other in zip(fast.head.named_parameters(), slow.head.parameters(), strict=True):
+            torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-9, atol=1e-12, msg=name)
+        for sample in range(BATCH):
+            slow.queue[:, pointer] = z[sample].detach()
+            pointer = (pointer + 1) % 16
+        torch.testing.assert_close(fast.queue, slow.queue, rtol=1e-9, atol=1e-12)

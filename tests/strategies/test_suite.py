@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 import stars.strategies
-from stars.data.batches import View
 from stars.data.packed import Packed
 from stars.execute import realise
 from stars.fit import Interrupted, fit
@@ -250,10 +249,6 @@ def test_every_field_changes_something(cls: type[Strategy], field: str, tiny: Ti
     base, other = given if isinstance(given, tuple) and isinstance(given[0], Strategy) else (SMALL[cls], given)
     changed = replace(base, **{field: other})
     assert getattr(changed, field) != getattr(base, field)
-    if field == "local_crop":
-        # A crop keeps at least 64 frames, which is more than these sequences have: what is asked must do.
-        assert base.looks(View()) != changed.looks(View())
-        return
     assert losses_of(tiny, base) != losses_of(tiny, changed)
 
 
