@@ -1,6 +1,6 @@
 """A sweep bound to what the command line chose."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ class Run:
         validation: the same on the data without the validation subjects, which choose in a search; None for a grid.
         points: of the grid and its references; none yet in a search.
         store: where everything is kept.
-        dataset: the packed store of recordings.
+        datasets: the packed stores of recordings, by their content.
         options: the command line.
         budget: what the run may cost.
     """
@@ -31,6 +31,6 @@ class Run:
     validation: Recipe | None
     points: Sequence[Point]
     store: Store
-    dataset: Path
+    datasets: Mapping[str, Path]
     options: Options
     budget: Budget | None

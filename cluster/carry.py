@@ -96,7 +96,7 @@ def order(run: Run, key: str) -> Order:
         sweep=run.sweep.name,
         run=key,
         store=run.store,
-        datasets={run.recipe.data.content: run.dataset},
+        datasets=run.datasets,
         recipe=run.recipe.name,
         context=run.recipe.context(),
         options=run.options,

@@ -20,6 +20,9 @@ class Options:
 
     data: str = "synthetic"
     """`synthetic` (embedded, made on first use) or a folder written by `python -m stars prepare`."""
+    target: Annotated[str | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
+    """Where a sweep takes its encoders to (transfer, few_shot): a folder written by `python -m stars prepare`. Default
+    on the embedded data: other people (transfer); the other half of the actions (few_shot, on any data)."""
     protocol: Protocol = "XSub"
     """How training and test are split: by subject, by camera, by setup, by the subjects of --test-subjects, by the list
     of --train-list."""
@@ -33,8 +36,9 @@ class Options:
     """What a class is: the action, or the action in a setup or a replication."""
     nan: Literal["refuse", "zero"] = "refuse"
     """What becomes of missing (NaN) coordinates: refuse such data, or read them as zero."""
-    recipe: Literal["auto", "paper", "published", "small"] = "auto"
-    """Base values: the paper's text, the released code, or small; auto is small below 5,000 training sequences."""
+    recipe: Literal["auto", "paper", "published", "small", "rehearsal"] = "auto"
+    """Base values: the paper's text, the released code, or small; auto is small below 5,000 training sequences.
+    rehearsal takes every step of small in a few epochs, for numbers that mean nothing."""
     store: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
     """Where everything is kept. Default: $STARS_STORE, else ~/.stars/store."""
     start: Annotated[str | None, tyro.conf.arg(metavar="NAME|FINGERPRINT", help_behavior_hint="")] = None
@@ -102,10 +106,20 @@ def parse(sweep: Sweep, arguments: Sequence[str] | None = None) -> Options:
         f"{sweep.title}\n\nReproduces {sweep.paper}. Runs what is missing, prints the table, and says where the "
         f"Parquet, the figure and the log are; typed again, it redoes nothing.\n\nAxes (change with --set):\n{axes}"
     )
-    prog = f"python {Path(sys.argv[0]).parent.name}/{Path(sys.argv[0]).name}"
+    return read(description, f"python {Path(sys.argv[0]).parent.name}/{Path(sys.argv[0]).name}", arguments)
+
+
+def read(description: str, program: str, arguments: Sequence[str] | None) -> Options:
+    """Read the options of a command; exits with status 2 on an unknown or malformed one.
+
+    Args:
+        description: of the command, for its help.
+        program: what it is called.
+        arguments: what follows; None is the command line.
+    """
     return tyro.cli(
         Options,
-        prog=prog,
+        prog=program,
         description=description,
         args=arguments,
         config=(tyro.conf.UseAppendAction, tyro.conf.FlagCreatePairsOff),

@@ -93,7 +93,7 @@ def show_plan(console: Console, sweep: Sweep, planned: Sequence[Point], store: S
         table.add_row(name, *map(str, (wanted[name], done, left[name])), each, on_disk, coming)
     console.print(table)
     estimate = remaining_seconds(todo, seconds, lanes)
-    words = "unknown (a stage of this plan has never been measured)" if estimate is None else _clock(estimate)
+    words = "unknown (a stage of this plan has never been measured)" if estimate is None else clock(estimate)
     console.print(f"estimated time on {lanes} processes: {words if todo else 'nothing to run'}", highlight=False)
     _show_room(console, sizes)
 
@@ -127,7 +127,8 @@ def _show_room(console: Console, sizes: Room) -> None:
         console.print(f"[red]the disk of the store will not suffice: {lacking} more are needed[/red]", highlight=False)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds, or hours and minutes."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

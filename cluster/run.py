@@ -7,9 +7,8 @@ the signal's number when interrupted (130 Ctrl-C, 143 SIGTERM).
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
@@ -20,6 +19,7 @@ from cluster.carry import carry_out
 from cluster.options import Options, parse
 from cluster.plan import show_plan, show_search_plan
 from cluster.resources import DoesNotFit, needs
+from cluster.target import Both, make_other_people, resolve
 from stars.data import lists
 from stars.data.dataset import Data, describe, split, validation_subjects
 from stars.data.packed import Packed
@@ -29,7 +29,9 @@ from stars.encoders import EncoderStage
 from stars.imported import find
 from stars.outcome import StoreError
 from stars.pretrain import Pretrain
-from stars.recipes import RECIPES, Recipe, begun_with, recipe_name
+from stars.probes.finetune import FineTune
+from stars.probes.linear import LinearProbe
+from stars.recipes import RECIPES, Recipe, begun_with, recipe_name, unlabelled
 from stars.stage import Stage, upstream
 from stars.store import Store, default_location
 from stars.sweep import Point, Sweep, points
@@ -47,14 +49,14 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> None:
     try:
         run = bind(sweep, options, shown)
     except (ValueError, StoreError, OSError) as problem:
-        _refuse(problem)
+        refuse(problem)
     try:
         if options.plan:
             _plan(run, shown)
             return
         status = carry_out(run, shown)
     except (DoesNotFit, StoreError) as problem:
-        _refuse(problem)
+        refuse(problem)
     sys.exit(status)
 
 
@@ -69,7 +71,7 @@ def _plan(run: Run, shown: Console) -> None:
     show_search_plan(shown, settings_of(run), first, run.options.trials, run.store)
 
 
-def _refuse(problem: Exception) -> NoReturn:
+def refuse(problem: Exception) -> NoReturn:
     """Say what is wrong in one line, and end with status 2."""
     print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - the edge
     sys.exit(2)
@@ -84,29 +86,29 @@ def bind(sweep: Sweep, options: Options, shown: Console) -> Run:
     sweep = sweep.pinned(changes) if searching else sweep.widened(changes)
     options = _checked(options)
     store = Store(options.store or default_location())
-    dataset = _locate(options, store, shown)
-    packed = Packed.open(dataset)
-    data = _described(options, packed)
-    num_train = len(split(data, packed).train)
-    name = recipe_name(options.recipe, num_train)
+    both = _data(sweep, options, store, shown)
+    data, packed = both.data, both.packed[both.data.content]
+    name = recipe_name(options.recipe, len(split(data, packed).train))
     start = None if options.start is None else find(store, options.start)
     recipe = _recipe(name, data, options, start)
+    if both.target is not None:
+        recipe = replace(recipe, target=RECIPES[name](both.target))
+    sweep = sweep.fitted(recipe)
     planned: list[Point] = [] if searching else points(sweep, recipe)
     validation = None
     targets: list[Stage] = [point.stage for point in planned]
     if searching:
         held_out = replace(data, validation_subjects=validation_subjects(data, packed))
-        num_train = len(split(held_out, packed).train)
         validation = _recipe(name, held_out, options, start)
         targets = [sweep.point(validation, **sweep.some_point(validation), seed=0)]
-    _check_batches(targets, num_train, options.workers)
+    _check_batches(targets, both.packed, options.workers)
     return Run(
         sweep=sweep,
         recipe=recipe,
         validation=validation,
         points=planned,
         store=store,
-        dataset=dataset,
+        datasets={content: there.path for content, there in both.packed.items()},
         options=options,
         budget=parse_budget(options.budget, options.price) if options.budget else None,
     )
@@ -167,19 +169,36 @@ def _checked(options: Options) -> Options:
     return replace(options, price=price)
 
 
-def _check_batches(targets: Sequence[Stage], num_train: int, num_workers: int) -> None:
-    """Every batch must be filled by the training part and divided by workers that there are. Raises ValueError."""
-    sizes = {stage.batch_size for stage in upstream(*targets) if isinstance(stage, Pretrain | Tune)}
-    for size in sorted(sizes):
-        if size > num_train:
-            raise ValueError(f"--data has {num_train} training sequences; allowed: at least one batch of {size}")
+def _check_batches(targets: Sequence[Stage], packed: Mapping[str, Packed], num_workers: int) -> None:
+    """Every batch must be filled by its training samples and divided by workers that there are. Raises ValueError."""
+    asked = {
+        (stage.batch_size, unlabelled(stage.data), getattr(stage, "label_fraction", 1.0))
+        for stage in upstream(*targets)
+        # An encoder that is there already may have been trained on data that are not.
+        if isinstance(stage, Pretrain | Tune | FineTune | LinearProbe) and stage.data.content in packed
+    }
+    num_train = {data: len(split(data, packed[data.content]).train) for _, data, _ in asked}
+    for size, data, fraction in sorted(asked, key=lambda one: (one[0], one[2])):
+        number = int(num_train[data] * fraction)
+        if size > number:
+            labelled = "" if fraction == 1 else f" with a label fraction of {fraction:g}"
+            told = f"{number} training sequences{labelled}"
+            raise ValueError(f"--data has {told}; allowed: at least one batch of {size}")
         if size % num_workers:
             raise ValueError(f"--workers is {num_workers}; allowed: a divisor of the batch of {size}")
     if "RAY_ADDRESS" not in os.environ and num_workers > (os.cpu_count() or 1):
         raise ValueError(f"--workers is {num_workers}; allowed on this machine: at most {os.cpu_count()}")
 
 
-def _locate(options: Options, store: Store, shown: Console) -> Path:
-    """The packed data set; making the synthetic one shows its progress."""
+def _data(sweep: Sweep, options: Options, store: Store, shown: Console) -> Both:
+    """The data and their target; making the synthetic ones shows its progress."""
+    num_processes = os.cpu_count() or 1
     with shown.status("preparing data") if shown.is_terminal else contextlib.nullcontext():
-        return locate(options.data, store, num_processes=os.cpu_count() or 1)
+        packed = Packed.open(locate(options.data, store, num_processes=num_processes))
+        return resolve(
+            sweep,
+            options,
+            _described(options, packed),
+            packed,
+            lambda named: make_other_people(store, num_processes) if named is None else locate(named, store),
+        )

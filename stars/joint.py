@@ -21,9 +21,9 @@ class Joint(Pretrain):
     """Pretrain an encoder by both losses at once: `masked prediction + contrast_weight * contrast`.
 
     The encoder sees every view twice: what the mask leaves of it, for the decoder, and the whole of it, for the head.
-    All other fields are those of `Pretrain`, of which this is one with a second loss.
-
     Attributes:
+        data, encoder, decoder, masking, target, view, epochs, warmup_epochs, batch_size: see `Pretrain`.
+        learning_rate, minimum_learning_rate, weight_decay, decay_all, seed, precision, horizon: see `Pretrain`.
         strategy: head and second loss; one that looks once and has no teacher, such as NNCLR with one view.
         contrast_weight: of the second loss, above 0.
     """

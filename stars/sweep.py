@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -73,6 +73,10 @@ class Sweep:
             alone has no grid, so that the sweep can only be searched.
         first: called with the recipe; the points that a search tries before it suggests any.
         greater_is_better: whether a search looks for the greatest number or for the smallest.
+        by_recipe: for an axis whose values follow from the recipe (halves and doubles of its own, say), what gives
+            them in place of those in `axes`, unless the command line does.
+        target: the other data that its point functions find in the recipe's `target`: none; those of another data
+            set; or actions that nothing has been trained on.
     """
 
     name: str
@@ -87,6 +91,8 @@ class Sweep:
     ranges: Mapping[str, Range] = field(default_factory=dict)
     first: Callable[[Any], Sequence[Mapping[str, AxisValue]]] = _nothing
     greater_is_better: bool = True
+    by_recipe: Mapping[str, Callable[[Any], Sequence[AxisValue]]] = field(default_factory=dict)
+    target: Literal["none", "data set", "novel actions"] = "none"
 
     def __post_init__(self) -> None:
         """Refuse an axis that a table could not tell from a column of the results, and ranges that cannot be."""
@@ -140,9 +146,16 @@ class Sweep:
         if ranged := [name for name in changes if name not in self.axes and name in self.ranges]:
             raise ValueError(f"axis {ranged[0]} of {self.name} has no grid; allowed: in a search")
         self._require_values(changes)
+        self._require_words(changes)
         axes = {name: tuple(changes.get(name, values)) for name, values in self.axes.items()}
         self._require_allowed(axes)
-        return Sweep(**{**self.__dict__, "axes": axes})
+        return Sweep(**{**self.__dict__, "axes": axes, "by_recipe": self._open(changes)})
+
+    def fitted(self, recipe: Any) -> "Sweep":
+        """The sweep with the values that follow from the recipe, on the axes that the command line left alone."""
+        values = {name: tuple(dict.fromkeys(make(recipe))) for name, make in self.by_recipe.items()}
+        axes = {name: values.get(name, stated) for name, stated in self.axes.items()}
+        return Sweep(**{**self.__dict__, "axes": axes, "by_recipe": {}})
 
     def pinned(self, changes: Mapping[str, Sequence[AxisValue]]) -> "Sweep":
         """The sweep for a search that suggests only these values on some axes; `seed` sets the seeds instead.
@@ -173,7 +186,12 @@ class Sweep:
         def within(recipe: Any) -> list[Mapping[str, AxisValue]]:
             return [point for point in self.first(recipe) if kept.holds(point)]
 
-        return Sweep(**{**self.__dict__, "axes": axes, "ranges": possible, "first": within})
+        changed = {"axes": axes, "ranges": possible, "first": within, "by_recipe": self._open(changes)}
+        return Sweep(**{**self.__dict__, **changed})
+
+    def _open(self, changes: Mapping[str, Sequence[AxisValue]]) -> dict[str, Callable[[Any], Sequence[AxisValue]]]:
+        """What still follows from the recipe."""
+        return {name: make for name, make in self.by_recipe.items() if name not in changes}
 
     def _names(self) -> list[str]:
         return list(dict.fromkeys((*self.ranges, *self.axes)))
@@ -184,10 +202,18 @@ class Sweep:
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"axis {name} is {list(values)}; allowed: one or more different values")
 
+    def _require_words(self, changes: Mapping[str, Sequence[AxisValue]]) -> None:
+        """Words mean what the point function knows: those that stand on the axis, unless `allowed` knows others."""
+        for name in changes.keys() - self.allowed.keys() - self.by_recipe.keys():
+            stated = self.examples(name)
+            if unknown := [value for value in changes[name] if isinstance(value, str) and value not in stated]:
+                raise ValueError(f"{name} is {unknown[0]!r}; allowed: {', '.join(map(repr, stated))}")
+
     def _require_allowed(self, given: Mapping[str, Sequence[AxisValue]]) -> None:
         for name, (words, holds) in self.allowed.items():
+            is_word = isinstance(next(iter(self.examples(name))), str)
             for value in given.get(name, ()):
-                if isinstance(value, str) or not holds(value):
+                if isinstance(value, str) != is_word or not holds(value):
                     raise ValueError(f"{name} is {value}; allowed: {words}")
 
 
@@ -208,6 +234,7 @@ def points(sweep: Sweep, recipe: Recipe) -> list[Point]:
     """
     if sweep.searched:
         raise ValueError(f"{sweep.name} has no grid; allowed: a search")
+    sweep = sweep.fitted(recipe)
     grid = [Point(axes=axes, stage=sweep.point(recipe, **axes)) for axes in _product(sweep.axes)]
     for name, function in sweep.references.items():
         taken = [axis for axis in sweep.axes if axis in inspect.signature(function).parameters]

@@ -9,7 +9,7 @@ Embedded data: about five minutes on two cores. NTU-60 with the paper's recipe: 
 from dataclasses import replace
 
 from cluster.run import main
-from stars.probes.chance import Chance
+from stars.methods import BESIDE_KNN
 from stars.probes.knn import KNN
 from stars.recipes import Recipe
 from stars.space import Real
@@ -30,11 +30,7 @@ SWEEP = Sweep(
     ranges={"layer_decay": Real(low=0.05, high=1.0)},
     first=lambda recipe: [{"layer_decay": recipe.stage2.layer_decay}],
     allowed={"layer_decay": ("in (0, 1]", lambda decay: 0 < decay <= 1)},
-    references={
-        "stage 1 only": lambda recipe, seed: recipe.knn(recipe.pretrain(seed)),
-        "untrained encoder": lambda recipe, seed: recipe.knn(recipe.untrained(seed)),
-        "chance": lambda recipe: Chance(data=recipe.data),
-    },
+    references=BESIDE_KNN,
 )
 
 if __name__ == "__main__":

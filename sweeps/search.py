@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cluster.run import main
-from stars.probes.chance import Chance
+from stars.methods import BESIDE_KNN
 from stars.probes.knn import KNN
 from stars.recipes import Recipe
 from stars.space import AxisValue, Choice, Integer, Real
-from stars.strategies.nnclr import NNCLR
 from stars.sweep import Sweep
 
 
@@ -31,7 +30,7 @@ def point(
     seed: int,
 ) -> KNN:
     """KNN after tuning with these settings; the queue is as long as the recipe's, doubled or halved so often."""
-    base, strategy = recipe.tune(seed), _strategy(recipe)
+    base, strategy = recipe.tune(seed), recipe.nnclr()
     queue_size = round(strategy.queue_size * 2.0**queue_doublings)
     strategy = replace(strategy, temperature=temperature, queue_size=queue_size, neighbours=neighbours)
     view = replace(base.view, crop=(smallest_crop, 1.0) if crop == "random" else (1.0,))
@@ -40,7 +39,7 @@ def point(
 
 def first(recipe: Recipe) -> Sequence[dict[str, AxisValue]]:
     """The recipe as it is."""
-    strategy, crop = _strategy(recipe), recipe.stage2.view.crop
+    strategy, crop = recipe.nnclr(), recipe.stage2.view.crop
     settings: dict[str, AxisValue] = {
         "learning_rate": recipe.stage2.learning_rate,
         "layer_decay": recipe.stage2.layer_decay,
@@ -50,13 +49,6 @@ def first(recipe: Recipe) -> Sequence[dict[str, AxisValue]]:
         "crop": "random" if len(crop) == 2 else "whole",
     }
     return [{**settings, "smallest_crop": crop[0]} if len(crop) == 2 else settings]
-
-
-def _strategy(recipe: Recipe) -> NNCLR:
-    strategy = recipe.stage2.strategy
-    if not isinstance(strategy, NNCLR):
-        raise ValueError(f"strategy is {type(strategy).__name__}; allowed: NNCLR")
-    return strategy
 
 
 SWEEP = Sweep(
@@ -75,11 +67,7 @@ SWEEP = Sweep(
         "smallest_crop": Real(low=0.2, high=0.9, when=(("crop", ("random",)),)),
     },
     first=first,
-    references={
-        "stage 1 only": lambda recipe, seed: recipe.knn(recipe.pretrain(seed)),
-        "untrained encoder": lambda recipe, seed: recipe.knn(recipe.untrained(seed)),
-        "chance": lambda recipe: Chance(data=recipe.data),
-    },
+    references=BESIDE_KNN,
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import replace
 from cluster.run import main
 from stars.augmentations.flip import SpatialFlip
 from stars.augmentations.rotation import Rotation
-from stars.probes.chance import Chance
+from stars.methods import BESIDE_KNN
 from stars.probes.knn import KNN
 from stars.recipes import Recipe
 from stars.sweep import Sweep
@@ -33,11 +33,7 @@ SWEEP = Sweep(
     paper="Table 6",
     point=point,
     axes={"strategy": ("DINO", "DINO aug", "MoCo", "MoCo aug", "NNCLR"), "seed": range(5)},
-    references={
-        "stage 1 only": lambda recipe, seed: recipe.knn(recipe.pretrain(seed)),
-        "untrained encoder": lambda recipe, seed: recipe.knn(recipe.untrained(seed)),
-        "chance": lambda recipe: Chance(data=recipe.data),
-    },
+    references=BESIDE_KNN,
 )
 
 if __name__ == "__main__":

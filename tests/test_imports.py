@@ -23,7 +23,7 @@ MAY_IMPORT = {
         "stars.trials",
     },
     "cluster": {"cluster", "analysis", "stars"},
-    "sweeps": {"sweeps", "cluster.run", "stars"},
+    "sweeps": {"sweeps", "cluster.run", "cluster.several", "stars"},
 }
 FORBIDDEN = {
     "stars": {"ray", "pandas", "optuna"},

@@ -1,5 +1,6 @@
 """The README's commands are right: each is read from it and tried, as far as it can be without a cluster."""
 
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import analysis.__main__
-from cluster.options import parse
+from cluster.options import parse, read
 from cluster.run import bind, main
 from stars.__main__ import application
 from stars.data.source import locate
@@ -46,9 +47,14 @@ def test_make_knows_its_targets() -> None:
     assert len(commands("make")) == 2
 
 
+DECLARED = [
+    importlib.import_module(f"sweeps.{path.stem}").SWEEP
+    for path in sorted((ROOT / "sweeps").glob("*.py"))
+    if not path.stem.startswith("_")
+]
 SWEEPS = [
     (sweep, words)
-    for sweep in (SWEEP, SEARCH)
+    for sweep in DECLARED
     for words in commands("python", f"sweeps/{sweep.name}.py")
     if words != ["--help"]
 ]
@@ -61,6 +67,17 @@ def test_sweep_commands(sweep: Sweep, words: list[str], embedded: Store, capsys:
         main(sweep, [*words, "--plan", "--store", str(embedded.location)])
         searching = sweep is SEARCH or "--search" in words
         assert ("0 of 40 suggestions so far" if searching else "estimated time") in capsys.readouterr().out
+
+
+def test_commands_of_several_sweeps() -> None:
+    known = {sweep.name for sweep in DECLARED}
+    for words in commands("python", "-m", "sweeps"):
+        assert words[0] == "all" or set(words[0].split(",")) <= known
+        assert read("", "", words[1:])
+
+
+def test_every_sweep_is_named() -> None:
+    assert {sweep.name for sweep in DECLARED if f"`{sweep.name}`" not in README} == {"lr_decay", "search"}
 
 
 def test_the_job_command_reaches_the_sweep() -> None:

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,17 @@ from cluster.options import parse
 from cluster.run import bind, main
 from stars.data.dataset import split
 from stars.data.packed import Packed
-from stars.recipes import RECIPES
+from stars.differences import between
+from stars.recipes import RECIPES, Recipe
 from stars.space import examples
-from stars.stage import kind, upstream
+from stars.stage import fingerprint, kind, upstream
 from stars.sweep import Sweep, points
+from stars.tune import Tune
 from tests.examples import DATA
 from tests.training import Tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted(path for path in (ROOT / "sweeps").glob("*.py") if path.name != "__init__.py")
+FILES = sorted(path for path in (ROOT / "sweeps").glob("*.py") if not path.name.startswith("_"))
 
 
 def declared(path: Path) -> Sweep:
@@ -29,29 +32,58 @@ def declared(path: Path) -> Sweep:
     return sweep
 
 
+def recipe_of(name: str) -> Recipe:
+    """Base values with a target, for the sweeps that have one: novel actions of other data."""
+    known, novel = replace(DATA, actions=(1, 2)), replace(DATA, name="other", content="1" * 64, actions=(3, 4))
+    return replace(RECIPES[name](known), target=RECIPES[name](novel))
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_sweep_is_a_short_declaration(path: Path) -> None:
     text, sweep = path.read_text(), declared(path)
+    _, docstring, code = text.split('"""', 2)
     assert sweep.name == path.stem
-    assert sweep.paper in text.split('"""')[1], "the docstring names the table or figure"
-    assert f"python sweeps/{path.name}" in text.split('"""')[1], "and the command"
-    assert text.split('"""')[2].count("\n") <= 40
+    assert sweep.paper.lower() in docstring.lower(), "the docstring names the table or figure"
+    assert f"python sweeps/{path.name}" in docstring, "and the command"
+    assert sweep.searched or "Embedded data: " in docstring, "and the cost"
+    assert sweep.searched or code.count("\n") <= 40
     assert "seed" in sweep.axes
 
 
 GRIDS = [path for path in FILES if not declared(path).searched]
+RANGED = [path for path in FILES if declared(path).ranges]
+NUM_PRETRAININGS = {"masking": 12, "motion_target": 5, "stages": 2, "training_time": 3}
+"""With the small recipe; other sweeps have one stage 1, and `recipe` one more for each of its changes and for all."""
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_a_sweep_shares_what_it_does_not_vary(path: Path) -> None:
-    from stars.recipes import small
-
-    planned = points(declared(path), small(DATA))
+    planned = points(declared(path), recipe_of("small"))
     kinds = [kind(stage) for stage in upstream(*(point.stage for point in planned)) if stage.trains()]
-    assert kinds.count("pretrain") == 1
+    num_changes = sum(name.startswith("stage1.") for name in between(recipe_of("small")))
+    expected = {**NUM_PRETRAININGS, "recipe": num_changes + 2}
+    assert kinds.count("pretrain") == expected.get(path.stem, 1)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_point_of_the_grid_is_an_experiment_of_its_own(path: Path, name: str) -> None:
+    grid = [point for point in points(declared(path), recipe_of(name)) if not point.reference]
+    assert len({fingerprint(point.stage) for point in grid}) == len(grid)
+    conditions = {tuple(content for axis, content in point.axes.items() if axis != "seed") for point in grid}
+    assert len(conditions) > 1
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_the_recipe_itself_is_on_the_grid(path: Path) -> None:
+    """So grids meet in what they share."""
+    recipe = recipe_of("small")
+    stages = {stage for point in points(declared(path), recipe) for stage in upstream(point.stage)}
+    own = replace(recipe.tune(0), strategy=recipe.dino) if path.stem == "local_views" else recipe.tune(0)
+    assert any(replace(stage, view=own.view) == own for stage in stages if isinstance(stage, Tune))
+
+
+@pytest.mark.parametrize("path", RANGED, ids=lambda path: path.stem)
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_search_begins_with_the_recipe_itself(path: Path, name: str) -> None:
     sweep, recipe = declared(path), RECIPES[name](DATA)
@@ -60,7 +92,7 @@ def test_a_search_begins_with_the_recipe_itself(path: Path, name: str) -> None:
     assert sweep.point(recipe, seed=0, **first[0]) == recipe.knn(recipe.tune(0))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RANGED, ids=lambda path: path.stem)
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_end_of_every_range_is_an_experiment_of_its_own(path: Path, name: str) -> None:
     sweep, recipe = declared(path), RECIPES[name](DATA)
@@ -76,11 +108,12 @@ def test_every_end_of_every_range_is_an_experiment_of_its_own(path: Path, name: 
         assert len({sweep.point(recipe, seed=0, **space.checked(point)) for point in kept}) == len(kept)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_its_plan_runs_by_path_and_runs_nothing(path: Path, tiny: Tiny, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["lr_decay", "transfer"])
+def test_a_sweep_runs_by_path(name: str, tiny: Tiny, tmp_path: Path) -> None:
     """By path, because then `sweeps/` stands first on Python's path."""
     options = ["--plan", "--data", str(tiny.packed), "--store", str(tmp_path)]
-    program = [sys.executable, str(path.relative_to(ROOT)), *options]
+    options += ["--target", str(tiny.packed)] if name == "transfer" else []
+    program = [sys.executable, f"sweeps/{name}.py", *options]
     done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 2, "the small recipe's batch is larger than this data set"
     assert "allowed: at least one batch" in done.stderr
@@ -112,6 +145,7 @@ BAD = {
     "nobody's subject": (["--protocol", "subjects", "--test-subjects", "77"], "test_subjects names 77; allowed"),
     "a list that is not there": (["--protocol", "list", "--train-list", "/nowhere/list"], "/nowhere/list"),
     "a list without names": (["--protocol", "list", "--train-list", "/dev/null"], "/dev/null: names no sample"),
+    "a target for nothing": (["--target", "/nowhere"], "--target is /nowhere with tiny; allowed: with a sweep that"),
     "nobody's action": (["--actions", "119"], "actions names 119; allowed: actions that are there"),
 }
 
