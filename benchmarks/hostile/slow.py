@@ -51,7 +51,7 @@ def read_skeleton(content: bytes) -> Read:
             raise Defect(place)
         return int(field)
 
-    num_frames = count(1, 10**9)
+    num_frames = count(1, 10**6)
     empty: list[int] = []
     seen: list[tuple[int, int, bytes, np.ndarray]] = []
     for frame in range(num_frames):

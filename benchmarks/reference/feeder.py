@@ -40,7 +40,7 @@ class Feeder:
         resized = functional.interpolate(rows, size=(rows.shape[2], frames), mode="bilinear", align_corners=False)
         resized = resized.reshape(3, NUM_JOINTS, NUM_BODIES, frames).permute(0, 3, 1, 2).contiguous()
         by_frame = resized.permute(1, 0, 2, 3).reshape(frames, 3, -1)
-        turned = _matrices(angles.float().expand(frames, 3)) @ by_frame
+        turned = _matrices(angles.expand(frames, 3)).float() @ by_frame
         return turned.view(frames, 3, NUM_JOINTS, NUM_BODIES).permute(1, 0, 2, 3).contiguous()
 
     def batch(self, rows: list[int], frames: int, cut: Cut) -> Float32[Tensor, "batch body=2 time joint 3"]:

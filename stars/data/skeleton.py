@@ -23,6 +23,8 @@ _JOINT_FIELDS = 12
 _BODY_LINES = NUM_JOINTS + 2
 _LONGEST_END = 64  # white space behind the last line that is not unusual
 _MAX_DIGITS = 9  # of a count
+_MAX_FRAMES = 1_000_000  # nine hours; what announces more is no recording, and would take memory to no end
+_MANY_FIELDS = 4096  # of a line that is refused, further ones are not counted
 _WHITE = b" \t\r\n"
 _OF_NUMBERS = b"0123456789+-.eEnaifNAIF"  # the letters are those of nan and inf
 _INFINITE = float(2**128 - 2**103)  # the smallest double that no 32-bit number stands for
@@ -149,7 +151,7 @@ def _fast(text: bytes) -> _Text | None:
     length = len(text) - len(end) + len(end.rstrip(_WHITE))
     text = b"".join((memoryview(text)[:length], b"\n" * PADDING))
     first_line = text[: _MAX_DIGITS + 1].split(maxsplit=1)[:1]
-    if not first_line or not first_line[0].isdigit() or int(first_line[0]) > len(text):
+    if not first_line or not first_line[0].isdigit() or int(first_line[0]) > min(len(text), _MAX_FRAMES):
         return None
     room = len(text) // SMALLEST_BODY + 1
     num_bodies, places = np.empty(int(first_line[0]), np.int64), np.empty((room, 2), np.int64)
@@ -174,20 +176,32 @@ class _Lines:
     """The lines of a text, taken one by one; raises `Unreadable` with the number of the line that disappoints."""
 
     def __init__(self, text: bytes, name: str) -> None:
-        self.lines = text.split(b"\n")
-        self.name, self.line = name, 0
+        # One by one: millions of short lines as objects would take many times the text.
+        self.text, self.name = text, name
+        self.line, self.end = 0, -1
 
     def fail(self, reason: str) -> Unreadable:
         return Unreadable(self.name, reason, self.line)
 
+    def next(self) -> bytes | None:
+        """The next line; None behind the last."""
+        self.line += 1
+        start = self.end + 1
+        if start > len(self.text):
+            return None
+        found = self.text.find(b"\n", start)
+        self.end = len(self.text) if found < 0 else found
+        return self.text[start : self.end]
+
     def fields(self, what: str, expected: int) -> list[bytes]:
         """The next line's fields."""
-        self.line += 1
-        if self.line > len(self.lines):
+        line = self.next()
+        if line is None:
             raise self.fail(f"the text ends where {what} should be")
-        fields = self.lines[self.line - 1].split()
+        fields = line.split(maxsplit=_MANY_FIELDS)
         if len(fields) != expected:
-            raise self.fail(f"{what} has {len(fields)} fields; allowed: {expected}")
+            number = len(fields) if len(fields) <= _MANY_FIELDS else f"more than {_MANY_FIELDS}"
+            raise self.fail(f"{what} has {number} fields; allowed: {expected}")
         return fields
 
     def count(self, what: str, lowest: int, highest: int) -> int:
@@ -225,7 +239,7 @@ def _strict(text: bytes, name: str) -> _Text:
     num_bodies: list[int] = []
     ids: list[bytes] = []
     coordinates: list[list[float]] = []
-    num_frames = lines.count("the number of frames", 1, 10**_MAX_DIGITS)
+    num_frames = lines.count("the number of frames", 1, _MAX_FRAMES)
     for frame in range(num_frames):
         num_bodies.append(lines.count(f"the number of bodies of frame {frame}", 0, MAX_BODIES))
         for body in range(num_bodies[-1]):
@@ -237,8 +251,7 @@ def _strict(text: bytes, name: str) -> _Text:
             for joint in range(NUM_JOINTS):
                 what = f"joint {joint} of {where}"
                 coordinates.append(lines.coordinates(lines.fields(what, _JOINT_FIELDS), what))
-    for more in lines.lines[lines.line :]:
-        lines.line += 1
+    while (more := lines.next()) is not None:
         if more.strip():
             raise lines.fail(f"text after the last of {num_frames} frames; allowed: nothing")
     joints = np.array(coordinates, np.float64).astype(np.float32).reshape(-1, NUM_JOINTS, 3)
