@@ -94,6 +94,10 @@ def bind(sweep: Sweep, options: Options, shown: Console) -> Run:
     if both.target is not None:
         recipe = replace(recipe, target=RECIPES[name](both.target))
     sweep = sweep.fitted(recipe)
+    if not options.plan:
+        # Once a run: a flipped byte must not become a number.
+        for there in both.packed.values():
+            there.verify()
     planned: list[Point] = [] if searching else points(sweep, recipe)
     validation = None
     targets: list[Stage] = [point.stage for point in planned]
@@ -128,10 +132,13 @@ def _described(options: Options, packed: Packed) -> Data:
     if (options.test_subjects is None) == (options.protocol == "subjects"):
         given = f"--protocol is {options.protocol} with --test-subjects {options.test_subjects}"
         raise ValueError(f"{given}; allowed: --protocol subjects --test-subjects N,N-N,…, or neither")
-    if (options.train_list is None) == (options.protocol == "list"):
+    # A data set may bring a list of its own, as those do that were imported with their split.
+    listed = packed.manifest.protocols.get("list", "") if options.protocol == "list" else ""
+    if options.train_list is not None:
+        listed = lists.keep(packed.path, lists.names_in(options.train_list))
+    if bool(listed) != (options.protocol == "list"):
         given = f"--protocol is {options.protocol} with --train-list {options.train_list}"
         raise ValueError(f"{given}; allowed: --protocol list --train-list FILE, or neither")
-    listed = "" if options.train_list is None else lists.keep(packed.path, lists.names_in(options.train_list))
     return describe(
         packed,
         label_rule=options.label_rule,

@@ -20,6 +20,7 @@ from stars.data.summary import summarize
 from stars.terminal import console
 
 _CONSOLE = console()
+_IN_PICTURES = ("coco-17", "openpose-18", "openpose-25")
 
 
 def add_to(top: SubcommandApp) -> None:
@@ -101,7 +102,7 @@ def import_from_folder(
     layout: str = JOINT_LAYOUT,
     own_joints: bool = False,
     center: bool = False,
-    dimensions: Literal[2, 3] = 3,
+    dimensions: Literal[2, 3] | None = None,
 ) -> None:
     """Pack a folder of .npy or .csv recordings with a table of labels.
 
@@ -117,7 +118,8 @@ def import_from_folder(
             h36m-17 or smpl-24.
         own_joints: keep the joints of that layout instead of the 25 of NTU RGB+D, which are filled from them.
         center: move the origin to the middle of the first body's spine, as the published preprocessing does.
-        dimensions: coordinates of a joint.
+        dimensions: coordinates of a joint; a further number is its confidence. Default: 3; layouts of key points in
+            pictures (coco-17, openpose-18, openpose-25) have to say it.
     """
     arrangement = Arrangement(layout=named_layout(layout), own_joints=own_joints, center=center)
     with _telling("recordings") as progress:
@@ -126,7 +128,7 @@ def import_from_folder(
             out,
             arrangement=arrangement,
             labels=labels,
-            num_dimensions=dimensions,
+            num_dimensions=_dimensions(dimensions, layout),
             name=name,
             progress=progress,
         )
@@ -158,6 +160,15 @@ def export_to_pickle(store: Path, /, *, out: Path) -> None:
     _say(f"{out}, {out.stat().st_size} bytes")
 
 
+def _dimensions(given: Literal[2, 3] | None, layout: str) -> Literal[2, 3]:
+    """The coordinates of a joint. Raises ValueError where x, y, confidence might pass for x, y, z."""
+    if given is None and layout in _IN_PICTURES:
+        raise ValueError(
+            f"--dimensions is not given for {layout}, whose joints mostly lie in pictures; allowed: 2 or 3"
+        )
+    return 3 if given is None else given
+
+
 def show(store: Path, sample: str, /, *, out: Path) -> None:
     """Draw a sample: a strip of stick figures as PNG, or an animation as GIF.
 
@@ -170,7 +181,9 @@ def show(store: Path, sample: str, /, *, out: Path) -> None:
     from stars.data import draw
 
     packed = Packed.open(store)
-    match out.suffix:
+    if out.exists():
+        raise FileExistsError(f"{out} exists; allowed: a new file")
+    match out.suffix.lower():
         case ".png":
             draw.draw_strip(draw.poses(packed, sample), out)
         case ".gif":

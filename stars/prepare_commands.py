@@ -183,14 +183,19 @@ def _compare(data_set: DataSet, packed: Packed, difference: Callable[[], Differe
     if not all(count.agrees for count in found):
         differs = difference()
         _say("warning: the numbers differ from the published ones")
-        _list("absent", differs.absent)
-        _list("not expected", differs.unexpected)
+        _list("absent", differs.absent, packed.path)
+        _list("not expected", differs.unexpected, packed.path)
         _say("what is absent with all that belongs to it cannot be named")
 
 
-def _list(what: str, names: tuple[str, ...]) -> None:
+def _list(what: str, names: tuple[str, ...], folder: Path) -> None:
+    """Some of the names; all of them in a file beside the store, where they are many."""
+    more = ""
+    if len(names) > _LISTED:
+        file = folder.parent / f"{folder.name}.{what.replace(' ', '-')}.txt"
+        file.write_text("".join(f"{name}\n" for name in names))
+        more = f" and {len(names) - _LISTED} more, all in {file}"
     if names:
-        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
         _say(f"{len(names)} {what}: {' '.join(names[:_LISTED])}{more}")
 
 

@@ -4,7 +4,9 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.markup import escape
 from rich.table import Table
 
@@ -54,13 +56,18 @@ def store_ls(store: Path | None = None) -> None:
     _CONSOLE.print(others)
 
 
-def store_verify(store: Path | None = None) -> None:
+def store_verify(
+    store: Path | None = None, data: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH")] = ()
+) -> None:
     """Compare every file of every finished stage with the hash its outcome records; exit status 1 on damage.
 
     Args:
         store: the store. Default: $STARS_STORE, else ~/.stars/store.
+        data: also these folders written by `python -m stars prepare` or `import`.
     """
     opened = Store(store or default_location(), read_only=True)
+    embedded = opened.location / "data"
+    packed = [*data, *(sorted(embedded.glob("[!.]*")) if embedded.is_dir() else [])]
     damaged = 0
     checked = 0
     for stage_kind, name in opened.stages():
@@ -69,7 +76,7 @@ def store_verify(store: Path | None = None) -> None:
         except StoreError as problem:
             damaged += 1
             _CONSOLE.print(f"[red]{escape(str(problem))}[/red]", highlight=False)
-    for folder in sorted((opened.location / "data").glob("[!.]*")) if (opened.location / "data").is_dir() else []:
+    for folder in packed:
         try:
             Packed.open(folder).verify()
             checked += 1

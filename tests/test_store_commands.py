@@ -9,6 +9,8 @@ import stars.__main__
 from stars.drivers import begin
 from stars.stage import fingerprint, kind
 from stars.store import Store
+from stars.store_commands import store_verify
+from tests.data.exchange.stores import pack
 from tests.stores import begun, end, finish_all, planned, snapshot, stranger
 
 
@@ -92,3 +94,20 @@ def test_what_cannot_be_done_is_said_in_one_line(
 ) -> None:
     assert run(monkeypatch, filled, "copy", "--to", str(filled.location)) == 2
     assert capsys.readouterr().err.startswith("error: --to is ")
+
+
+def test_verify_reads_prepared_data_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack(tmp_path / "data")
+    store = Store(tmp_path / "store")
+    with pytest.raises(SystemExit) as ended:
+        store_verify(store.location, (tmp_path / "data",))
+    assert ended.value.code == 0
+    with (tmp_path / "data" / "joints.npy").open("r+b") as file:
+        file.seek(-5, 2)
+        byte = file.read(1)
+        file.seek(-5, 2)
+        file.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(SystemExit) as ended:
+        store_verify(store.location, (tmp_path / "data",))
+    assert ended.value.code == 1
+    assert "joints.npy: altered since it was written" in capsys.readouterr().out.replace("\n", "")

@@ -8,6 +8,7 @@ more on decompression, than any recording. Archives of more members than any dat
 import functools
 import hashlib
 import json
+import os
 import re
 import stat
 import zipfile
@@ -102,14 +103,29 @@ def find(raw: Sequence[Path], suffix: str) -> Found:
             )
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for one in inside:
+            if one.is_symlink() and one.is_dir():
+                raise ValueError(f"{one} is a link to a folder, which is not followed; allowed: give that folder too")
             if one.suffix.lower() == ".zip" and one.is_file():
                 _add(places, _members(one, suffix, refused))
-            elif one.suffix == suffix:
-                _add(places, [(one.stem, _file(one))])
+            elif one.suffix.lower() == suffix:
+                if _is_text(one.name):
+                    _add(places, [(one.stem, _file(one))])
+                else:
+                    spelled = os.fsencode(one.stem).decode(errors="backslashreplace")
+                    refused.append(Unreadable(spelled, "its name is not UTF-8; allowed: UTF-8", suffix=suffix))
     if not places and not refused:
         shown = " and ".join(map(str, raw))
         raise ValueError(f"{shown} holds no {suffix} file; allowed: one or more, in subfolders and .zip archives too")
     return Found(dict(sorted(places.items())), tuple(refused))
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name can be written down."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read(place: Place, name: str, suffix: str) -> bytes:

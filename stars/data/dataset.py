@@ -264,8 +264,8 @@ def _check_missing(data: Data, packed: Packed) -> None:
     samples = np.flatnonzero(num_nan)
     if len(samples) and data.coordinates_missing == "refuse":
         raise ValueError(
-            f"Data.coordinates_missing is 'refuse'; allowed: 'zero'. {data.name} has {num_nan.sum()} NaN coordinates "
-            f"in {len(samples)} of {len(num_nan)} samples, the first in {packed.names[samples[0]]}"
+            f"Data.coordinates_missing is 'refuse'; allowed: 'zero' (--nan zero). {data.name} has {num_nan.sum()} NaN "
+            f"coordinates in {len(samples)} of {len(num_nan)} samples, the first in {packed.names[samples[0]]}"
         )
 
 

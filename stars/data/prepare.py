@@ -57,7 +57,9 @@ class _Reader:
             if count_valid(sequence) == 0:
                 raise Unreadable(name, "every frame sums to 0; at least one must not")
         except Unreadable as problem:
-            return [problem]
+            # With its traceback it would keep the whole text alive until it is written down.
+            problem.__cause__ = problem.__context__ = None
+            return [problem.with_traceback(None)]
         return [Ready(name, labels, sequence)]
 
 

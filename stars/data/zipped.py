@@ -27,6 +27,7 @@ class Zipped(zipfile.ZipFile):
             ValueError, NotImplementedError: its table of contents is damaged, or of an unknown kind.
             OSError: it cannot be opened.
         """
+        self._watched: _Watched | None = None
         self._watched = _Watched(path)
         try:
             super().__init__(self._watched)
@@ -37,8 +38,10 @@ class Zipped(zipfile.ZipFile):
 
     def close(self) -> None:
         """Close it, and its file."""
-        super().close()
-        self._watched.close()
+        # Python calls it, too, for an archive that could not be opened.
+        if self._watched is not None:
+            super().close()
+            self._watched.close()
 
 
 class _Watched(io.BufferedReader):

@@ -177,3 +177,27 @@ def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / f"x{SUFFIX}")
     with pytest.raises(Unreadable, match=r"^x.skeleton: it is no regular file"):
         Files(find([tmp_path], SUFFIX).places, SUFFIX)("x")
+
+
+def test_names_that_cannot_be_written_down_are_refused_and_the_rest_is_prepared(tmp_path: Path) -> None:
+    name, content = recording(1)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / f"{name}{SUFFIX}").write_bytes(content)
+    with open(os.fsencode(tmp_path / "raw") + b"/caf\xe9.skeleton", "wb") as file:  # noqa: PTH123 - no text
+        file.write(content)
+    manifest = prepare_folder(tmp_path / "raw", tmp_path / "store")
+    assert (manifest.num_samples, manifest.num_rejected) == (1, 1)
+    (rejected,) = Packed.open(tmp_path / "store").rejected.to_pylist()
+    assert rejected["file"] == "caf\\xe9.skeleton"
+    assert "not UTF-8" in rejected["reason"]
+
+
+def test_a_link_to_a_folder_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    name, content = recording(1)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / f"{name}{SUFFIX.upper()}").write_bytes(content)
+    assert prepare_folder(tmp_path / "elsewhere", tmp_path / "store").num_samples == 1
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="more is a link to a folder, which is not followed"):
+        find([tmp_path / "raw"], SUFFIX)

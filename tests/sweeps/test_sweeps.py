@@ -1,18 +1,22 @@
 """Every sweep: what it declares, its plan, and the bad input it refuses."""
 
 import importlib
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from cluster.options import parse
 from cluster.run import bind, main
 from stars.data.dataset import split
+from stars.data.ntu import NtuName
 from stars.data.packed import Packed
+from stars.data.packing import Packer
 from stars.differences import between
 from stars.recipes import RECIPES, Recipe
 from stars.space import examples
@@ -204,3 +208,34 @@ def test_a_plan_says_what_is_shared_done_and_left(
     printed = capsys.readouterr().out
     assert "estimated time on" in printed
     assert "unknown" not in printed
+
+
+def test_a_list_that_the_data_bring_is_a_protocol(tmp_path: Path) -> None:
+    from tests.cluster.tiny_sweep import SWEEP
+
+    names = [f"{number:03}" for number in range(24)]
+    with Packer(tmp_path / "own", name="own", source="tests") as packer:
+        for number, name in enumerate(names):
+            packer.append(name, NtuName(0, 0, 0, 0, 1 + number % 2), np.full((3, 1, 25, 3), 1.0 + number, np.float32))
+        packer.finish(train={"list": names[:16]})
+    place = ["--data", str(tmp_path / "own"), "--store", str(tmp_path / "store")]
+    run = bind(SWEEP, parse(SWEEP, ["--protocol", "list", *place]), Console())
+    given = split(run.recipe.data, Packed.open(tmp_path / "own"))
+    assert [given.packed.names[row] for row in given.train] == names[:16]
+
+
+def test_a_flipped_byte_is_found_before_anything_runs(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.cluster.tiny_sweep import SWEEP
+
+    shutil.copytree(tiny.packed, tmp_path / "data")
+    with (tmp_path / "data" / "joints.npy").open("r+b") as file:
+        file.seek(-5, 2)
+        byte = file.read(1)
+        file.seek(-5, 2)
+        file.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(SystemExit) as ended:
+        main(SWEEP, ["--data", str(tmp_path / "data"), "--store", str(tmp_path / "store")])
+    assert ended.value.code == 2
+    assert "joints.npy: altered since it was written" in capsys.readouterr().err

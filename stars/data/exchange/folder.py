@@ -243,12 +243,17 @@ def _read_csv(path: Path, num_joints: int, widths: tuple[int, int]) -> np.ndarra
     numbers = array.array("f")
     columns = 0
     for line, fields in _csv(path):
-        try:
-            row = [float(field) for field in fields]
-        except ValueError as problem:
-            if line == 1:
+        if line == 1 and not any(_said(field) is not None for field in fields if field.strip()):
+            if any(field.strip() for field in fields):
                 continue
-            raise _AtLine(path.name, line, f"{problem}; allowed: numbers") from problem
+            raise _AtLine(path.name, line, "neither headings nor numbers; allowed: one of them")
+        row = []
+        for field in fields:
+            # What a tracker leaves empty is a joint it did not see.
+            number = _said(field) if field.strip() else math.nan
+            if number is None:
+                raise _AtLine(path.name, line, f"{field[:40]!r} is no number; allowed: numbers, and nothing for NaN")
+            row.append(number)
         columns = columns or len(row)
         if len(row) != columns or columns not in shapes:
             allowed = columns if columns in shapes else " or ".join(map(str, sorted(shapes)))
@@ -261,8 +266,16 @@ def _read_csv(path: Path, num_joints: int, widths: tuple[int, int]) -> np.ndarra
     return np.frombuffer(numbers, np.float32).reshape(-1, *shapes[columns])
 
 
+def _said(field: str) -> float | None:
+    """The number that a cell says; None where it says none."""
+    try:
+        return float(field)
+    except ValueError:
+        return None
+
+
 def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Number and fields of every line that is not empty. Raises ValueError for what is no text of that kind."""
+    """Number and fields of every line that is not blank. Raises ValueError for what is no text of that kind."""
     _checked_size(path)
     number = 0
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -275,7 +288,7 @@ def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
                     raise ValueError(f"{path}, line {number}: a line too many; allowed: {_MOST_LINES + 1}")
                 # One at a time: a quote that is not closed would otherwise collect lines without end.
                 (fields,) = csv.reader([line], strict=True)
-                if any(fields):
+                if line.strip():
                     yield number, fields
         except UnicodeDecodeError as problem:
             raise ValueError(f"{path}: no UTF-8 text ({problem.reason}) after line {number}") from problem

@@ -25,7 +25,7 @@ from jaxtyping import Float32, Int64
 from stars.data import dataset
 from stars.data.exchange.files import Array, new_array, new_file, open_array
 from stars.data.exchange.labels import MAX_FRAMES, MAX_NUMBER, only, part_name, without_empty_bodies
-from stars.data.packed import NUM_BODIES, Manifest, Packed, SecondBody
+from stars.data.packed import JOINT_LAYOUT, NUM_BODIES, Manifest, Packed, SecondBody
 from stars.data.packing import Packer, count_valid
 from stars.data.protocols import Published
 from stars.data.skeleton import NUM_JOINTS
@@ -117,6 +117,8 @@ def export_npz(
     """
     if packed.manifest.num_joints != NUM_JOINTS:
         raise ValueError(f"the store has {packed.manifest.num_joints} joints; allowed in an npz: {NUM_JOINTS}")
+    if packed.manifest.joint_layout != JOINT_LAYOUT:
+        raise ValueError(f"the store's joints are {packed.manifest.joint_layout}; allowed in an npz: {JOINT_LAYOUT}")
     parts = split_of(packed, protocol)
     actions = packed.column("action")
     num_columns = int(actions.max()) if num_classes is None else num_classes

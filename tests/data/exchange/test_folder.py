@@ -117,7 +117,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "header.csv": (b"a,b\n", "there is no frame"),
     "short.csv": (b"1,2,3\n", "line 1: 3 numbers; allowed: 75 or 100 or 150 or 200"),
     "ragged.csv": (b",".join([b"1"] * 75) + b"\n" + b",".join([b"1"] * 74), "line 2: 74 numbers; allowed: 75"),
-    "words.csv": (b",".join([b"1"] * 75) + b"\n" + b",".join([b"x"] * 75), "line 2: could not convert"),
+    "words.csv": (b",".join([b"1"] * 75) + b"\n" + b",".join([b"x"] * 75), "line 2: 'x' is no number"),
     "infinite.csv": (b",".join([b"inf"] * 75), "infinite"),
     "zero.csv": (b",".join([b"0"] * 75), "every frame sums to 0"),
     "binary.csv": (b"1,2\n\xff\xfe\x00", "no UTF-8 text"),
@@ -226,3 +226,22 @@ def test_coordinates_that_overflow_when_moved_are_refused(tmp_path: Path) -> Non
     centered = Arrangement(layout=layout("kinect-v2-25"), center=True)
     with pytest.raises(ValueError, match="too large to be averaged or moved"):
         import_folder(folder, tmp_path / "store", arrangement=centered)
+
+
+@pytest.mark.parametrize("header", [None, ",".join(f"j{number}" for number in range(75))])
+def test_cells_that_a_tracker_leaves_empty_are_nan_and_their_frames_stay(tmp_path: Path, header: str | None) -> None:
+    joints = np.random.default_rng(0).normal(size=(6, 25, 3)).astype(np.float32)
+    lines = [[repr(number) for number in frame.ravel().tolist()] for frame in joints]
+    lines[0][4] = ""
+    lines[3] = [""] * 75
+    folder = table(tmp_path / "mine", "a.csv,1")
+    text = "\n\n".join([*([header] if header else []), *(",".join(line) for line in lines)])
+    (folder / "a.csv").write_text(text + "\n", encoding="utf-8")
+    import_folder(folder, tmp_path / "store", arrangement=KINECT)
+    packed = Packed.open(tmp_path / "store")
+    assert packed.column("num_frames").tolist() == [6]
+    assert packed.column("num_nan").tolist() == [76]
+    found = packed.sample(0)[:, 0]
+    np.testing.assert_array_equal(found[[1, 2, 4, 5]], joints[[1, 2, 4, 5]])
+    assert np.isnan(found[3]).all()
+    assert np.isnan(found[0]).sum() == 1

@@ -264,3 +264,9 @@ def test_a_large_file_is_never_whole_in_memory(tmp_path: Path) -> None:
     megabytes = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert megabytes < 100
     (tmp_path / "large.npz").unlink()
+
+
+def test_joints_of_another_layout_are_not_passed_off_as_those_of_ntu(tmp_path: Path) -> None:
+    packed = pack(tmp_path / "store", layout="openpose-25")
+    with pytest.raises(ValueError, match="joints are openpose-25; allowed in an npz: kinect-v2-25"):
+        export_npz(packed, tmp_path / "out.npz", protocol="XSub")
