@@ -40,6 +40,7 @@ SPLITS: dict[PkuDataSet, dict[str, str]] = {
 }
 """Protocol to split file."""
 _COLUMNS = 2 * NUM_JOINTS * 3
+_MOST_LABELLED = 4  # actions follow each other, or overlap a little; each is a sample of its own
 _MAX_ACTIONS = 999  # of a video; their numbers have three digits in a sample's name
 _CHUNK = 2  # videos: some seconds of work, and some megabytes of samples
 _TEXT = b"0123456789+-.eEnaifNAIF \t\v\f"  # of numbers, and of white space in a line
@@ -75,8 +76,15 @@ class _Reader:
                 raise Unreadable(video, "there is no label file of this name", suffix=SUFFIX)
             actions = parse_labels(self.labels(video), f"label/{video}")
             frames = parse_frames(self.frames(video), video)
+            labelled = sum(max(0, min(action.end, len(frames)) - action.start) for action in actions)
+            if labelled > _MOST_LABELLED * len(frames):
+                allowed = f"at most {_MOST_LABELLED} times as many"
+                reason = f"its labels cover {labelled} frames of a video of {len(frames)}; allowed: {allowed}"
+                raise Unreadable(f"label/{video}", reason, suffix=SUFFIX)
         except Unreadable as problem:
-            return [problem]
+            # With its traceback it would keep the whole text alive until it is written down.
+            problem.__cause__ = problem.__context__ = None
+            return [problem.with_traceback(None)]
         labels = NtuName(UNKNOWN, CAMERAS[view[1]], UNKNOWN, UNKNOWN, UNKNOWN)
         return [_sample(video, action, frames, labels._replace(action=action.action)) for action in actions]
 

@@ -183,3 +183,14 @@ def test_a_line_longer_than_a_frame_is_not_taken_apart() -> None:
 def test_lines_end_in_any_way() -> None:
     frame = b" ".join([b"1"] * 150)
     assert len(parse_frames(frame + b"\r" + frame + b"\r\n" + frame + b"\n \n", "v")) == 3
+
+
+def test_labels_that_all_cover_everything_are_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "raw")
+    (folder / "label" / "0002-L.txt").write_text("1,0,60,1\n" * 4)
+    (folder / "label" / "0002-M.txt").write_text("1,0,99999,1\n" * 5)
+    packed = prepared(folder)
+    assert sum(name.startswith("0002-L") for name in packed.names) == 4
+    (rejected,) = packed.rejected.to_pylist()
+    assert rejected["file"] == "label/0002-M.txt"
+    assert rejected["reason"] == "its labels cover 300 frames of a video of 60; allowed: at most 4 times as many"
