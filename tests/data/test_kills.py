@@ -28,7 +28,8 @@ def test_two_kills_of_a_preparation_from_an_archive(tmp_path: Path, monkeypatch:
     source = Source(name="zip", command=(*command, "--processes", "1"))
     seen = measure(source, tmp_path / "zip", 2, Random(0), lambda line: None)
     assert (seen.kills, seen.broken) == (2, [])
-    assert seen.lives > 2
+    # A kill may come when the store is complete and the process about to leave.
+    assert seen.lives >= 2
     assert seen.stores >= 1
 
 
