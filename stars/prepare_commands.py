@@ -20,6 +20,7 @@ from stars.terminal import console
 
 _CONSOLE = console()
 _LISTED = 20
+_MOST_PROCESSES = 4  # unless asked for: all together stay below 2 GB
 
 
 def prepare_ntu_folder(
@@ -35,7 +36,7 @@ def prepare_ntu_folder(
         out: the store to write; must not exist.
         name: what the data set is called in results. Default: the name of the raw folder.
         strict: stop at the first file that cannot be read.
-        processes: how many read at once. Default: one a processor.
+        processes: how many read at once. Default: one a processor, four at most (2 GB).
     """
     with _progress() as told:
         manifest = prepare_folder(raw, out, name=name, strict=strict, num_processes=_number(processes), progress=told)
@@ -52,7 +53,7 @@ def prepare_ntu60(raw: tuple[Path, ...], out: Path, strict: bool = False, proces
         raw: folders, searched in all their subfolders and .zip archives; or archives. Never unpacked.
         out: the store to write; must not exist.
         strict: stop at the first file that cannot be read.
-        processes: how many read at once. Default: one a processor.
+        processes: how many read at once. Default: one a processor, four at most (2 GB).
     """
     _ntu("ntu60", raw, out, strict, processes)
 
@@ -67,7 +68,7 @@ def prepare_ntu120(raw: tuple[Path, ...], out: Path, strict: bool = False, proce
         raw: folders, searched in all their subfolders and .zip archives; or archives. Never unpacked.
         out: the store to write; must not exist.
         strict: stop at the first file that cannot be read.
-        processes: how many read at once. Default: one a processor.
+        processes: how many read at once. Default: one a processor, four at most (2 GB).
     """
     _ntu("ntu120", raw, out, strict, processes)
 
@@ -89,7 +90,7 @@ def prepare_pku1(
         out: the store to write; must not exist.
         splits: folder with cross-subject.txt and cross-view.txt. Default: the folder that the labels are in.
         strict: stop at the first file or label that cannot be used.
-        processes: how many read at once. Default: one a processor.
+        processes: how many read at once. Default: one a processor, four at most (2 GB).
     """
     _pku("pku1", raw=raw, labels=labels, out=out, splits=splits, strict=strict, processes=processes)
 
@@ -111,7 +112,7 @@ def prepare_pku2(
         out: the store to write; must not exist.
         splits: folder with cross-subject_v2.txt and cross-view_v2.txt. Default: the folder that the labels are in.
         strict: stop at the first file or label that cannot be used.
-        processes: how many read at once. Default: one a processor.
+        processes: how many read at once. Default: one a processor, four at most (2 GB).
     """
     _pku("pku2", raw=raw, labels=labels, out=out, splits=splits, strict=strict, processes=processes)
 
@@ -160,7 +161,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def _number(processes: int | None) -> int:
-    return (os.cpu_count() or 1) if processes is None else processes
+    return min(os.cpu_count() or 1, _MOST_PROCESSES) if processes is None else processes
 
 
 def _tell(manifest: Manifest, out: Path, num_rejected: int) -> None:
